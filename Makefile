@@ -1,0 +1,75 @@
+# Everything that is done to this repository has a name here. `make` lists them.
+# Each target makes what it needs, from nothing but Python 3.11, and is quick when repeated.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+OTHER_PYTHONS := 3.12 3.13
+# The stores that are servers speak to them through drivers: what depends on the Python is tested with those that are not.
+EMBEDDED_STORES := tests/contract/test_memory.py tests/contract/test_sqlite.py tests/contract/test_equivalence.py
+ENGINE_TESTS := tests/fundamentals tests/runtime $(EMBEDDED_STORES)
+# A module, or a class, stays on one worker: what it starts (a server for all of its tests) is started once.
+PYTEST_ARGS ?= -n auto --dist loadscope
+# The pure half of the library is covered completely, lines and branches; which that is, pyproject.toml says.
+COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
+
+.PHONY: help demo test test-other-pythons check fix bench bench-peers docs
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## watch a workflow survive a kill -9 (real data, no services, under a minute)
+	@$(BIN)/python -m demo $(DEMO_ARGS)
+
+test: $(VENV)/.installed ## run every test, then the engine's tests on each other Python found
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
+	@$(MAKE) --no-print-directory test-other-pythons
+
+test-other-pythons: ## run the engine's tests on Python 3.12 and 3.13, where this machine has them
+	@for version in $(OTHER_PYTHONS); do \
+	    if python=$$(scripts/find-python $$version); then \
+	        echo "== Python $$version: $(or $(ENGINE_TESTS),no engine tests yet)"; \
+	        $(MAKE) --no-print-directory .venvs/$$version/.installed OTHER_PYTHON="$$python" || exit 1; \
+	        $(if $(ENGINE_TESTS),.venvs/$$version/bin/python -m pytest $(PYTEST_ARGS) $(ENGINE_TESTS) || exit 1;) \
+	    else \
+	        echo "== Python $$version: MISSING on this machine, its engine tests were not run"; \
+	    fi; \
+	done
+
+check: $(VENV)/.installed ## check format, style, types, import directions, spelling and the docs; change nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	@$(MAKE) --no-print-directory docs
+
+fix: $(VENV)/.installed ## format, and repair what the style checker can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed ## measure the workloads of benchmarks/ on a store (BENCH_ARGS="--store postgres")
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.installed ## measure other engines beside ours on the same server, as ratios
+	@$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+spec: $(VENV)/.installed ## write spec/ (OpenAPI and golden exchanges) anew
+	$(BIN)/python -m scripts.make_spec
+
+docs: $(VENV)/.installed ## build the documentation into docs/_build, warnings are errors
+	@if [ -f docs/conf.py ]; then \
+	    $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html && echo "docs: docs/_build/html/index.html"; \
+	else echo "DOCS SKIPPED: there is no docs/conf.py"; fi
+
+$(VENV)/.installed: pyproject.toml demo/requirements.txt scripts/make-venv
+	@python=$$(scripts/find-python) || { echo "no Python 3.11 or newer with venv; set PYTHON=/path/to/it"; exit 1; }; \
+	scripts/make-venv $(VENV) "$$python" dev
+
+.venvs/%/.installed: pyproject.toml scripts/make-venv
+	@mkdir -p .venvs
+	@scripts/make-venv .venvs/$* "$(OTHER_PYTHON)" test

@@ -1,0 +1,76 @@
+"""Adopting: runs that the storage says are ours, and that nobody here drives.
+
+Such a run is in nobody's hands: its owner lives, so no other worker takes it. It comes about when an answer got lost, or when a
+store fell back to an older state (a failover that forgot the last writes) and fences its own worker. Then the run goes on from
+what the store has.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stepflow._runtime.arrivals import ArrivalHall, Arrivals
+from stepflow.errors import StorageError
+from stepflow.model.states import RunStatus
+from stepflow.storage.base import Storage
+from stepflow.storage.writes import Claim
+from stepflow.types import RunId, WorkerId
+
+_log = logging.getLogger("stepflow.worker")
+
+
+class Adopting:
+    """Compares what we own with what we drive. A run has to be found twice in the same place: an answer may be on its way."""
+
+    def __init__(self, storage: Storage, host: ArrivalHall, arrivals: Arrivals) -> None:
+        self._storage = storage
+        self._host = host
+        self._arrivals = arrivals
+        self._seen: dict[RunId, int] = {}
+        """Runs that nobody drove at the last look, with their seqs."""
+        self._adopted: dict[RunId, int] = {}
+
+    async def look(self) -> None:
+        """Look through all that is ours; trouble with the storage is left to the next look."""
+        worker = self._host.worker_id
+        try:
+            owned = await self._storage.owned_runs(worker)
+            seen, self._seen = self._seen, {}
+            for run_id in owned:
+                if not self._is_here(run_id):
+                    await self._consider(run_id, worker, seen.get(run_id))
+        except StorageError as error:
+            _log.info("what this worker owns could not be read (%s); it is tried again later", error)
+
+    async def look_at(self, run_id: RunId) -> None:
+        """The storage fenced our own write of this run: if the run is ours nevertheless, go on with it."""
+        try:
+            await self._consider(run_id, self._host.worker_id, None, fenced=True)
+        except StorageError as error:
+            _log.info("run %s could not be read (%s); it is looked at again later", run_id, error)
+
+    def _is_here(self, run_id: RunId) -> bool:
+        return run_id in self._host.drivers or run_id in self._arrivals
+
+    async def _consider(
+        self, run_id: RunId, worker: WorkerId, seen_at: int | None, *, fenced: bool = False
+    ) -> None:
+        run = await self._storage.get_run(run_id)
+        if run is None or run.status is not RunStatus.RUNNING or run.worker != worker:
+            return
+        if not fenced and seen_at != run.seq:
+            self._seen[run_id] = run.seq
+            return
+        rows = await self._storage.read_journal(run_id, after=run.seq - 1)
+        if self._is_here(run_id) or not rows or rows[-1].seq != run.seq:
+            return  # it came, or went on, meanwhile
+        if self._adopted.get(run_id) == run.seq:
+            _log.error(
+                "run %s is ours and can't be gone on with: the storage refuses what follows row %d",
+                run_id,
+                run.seq,
+            )
+            return
+        self._adopted[run_id] = run.seq
+        _log.warning("run %s is ours, and nobody drove it: it goes on from row %d", run_id, run.seq)
+        self._arrivals.take(Claim(run=run, rows=tuple(rows[-1:]), complete=False, takeover=True))

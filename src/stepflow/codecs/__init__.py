@@ -1,0 +1,1 @@
+"""Values and failures as stored JSON text, and the codecs that may wrap it."""

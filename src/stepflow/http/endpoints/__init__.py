@@ -1,0 +1,1 @@
+"""Endpoints: one function for each route, by noun."""

@@ -1,0 +1,3 @@
+"""Management: where Django looks for commands."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Operations: plain functions that take a link to the server, one file a noun."""

@@ -1,0 +1,1 @@
+"""What travels over HTTP, without HTTP: routes, records, problems and streams, for the server and every client."""

@@ -1,0 +1,95 @@
+"""Adopting: a run that is ours in the storage and driven by nobody goes on, whatever answer was lost or forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from stepflow import step, wait_for_event, workflow
+from stepflow.storage.memory import MemoryStorage
+from tests.runtime.living import living, settle, until, worker_of
+
+effects: list[str] = []
+gates: dict[str, asyncio.Event] = {}
+
+
+@pytest.fixture(autouse=True)
+def clean() -> None:
+    effects.clear()
+    gates.clear()
+
+
+@step
+async def act(name: str) -> str:
+    effects.append(name)
+    if name in gates:
+        await gates[name].wait()
+    return name
+
+
+@workflow
+async def acts() -> list[str]:
+    return [await act(name) for name in ("one", "two", "three", "four")]
+
+
+@workflow
+async def waits() -> Any:
+    await act("before")
+    return await wait_for_event("go")
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_among_our_own_runs() -> None:
+    storage = MemoryStorage()
+    async with living(acts, storage=storage, worker=False) as client:
+        run = await client.app.trigger(acts)
+        async with living(acts, storage=storage, clock=client.clock) as world:
+            world.storage.fail_after("claim_runs")
+            worker_of(world).hint("default")
+            await world.reaches(run, "running")
+            await settle()
+            assert effects == [], "nobody drives it"
+            await world.pass_time("31s")
+            await world.pass_time("31s")
+
+            assert await run.result() == ["one", "two", "three", "four"]
+
+
+async def test_a_worker_that_its_own_forgotten_rows_fence_goes_on_from_what_is_left() -> None:
+    storage = MemoryStorage()
+    gates["two"], gates["four"] = asyncio.Event(), asyncio.Event()
+    async with living(acts, storage=storage) as world:
+        run = await world.app.trigger(acts)
+        await until(lambda: effects == ["one", "two"])
+        older = deepcopy(storage._records)
+        gates["two"].set()
+        await until(lambda: effects == ["one", "two", "three", "four"])
+        storage._records = older  # a failover to a replica that lagged behind
+        gates["four"].set()
+
+        assert await run.result() == ["one", "two", "three", "four"]
+    assert effects == ["one", "two", "three", "four", "two", "three", "four"], (
+        "what was forgotten is done again"
+    )
+
+
+async def test_a_forgotten_suspension_is_found_by_a_look_now_and_then() -> None:
+    storage = MemoryStorage()
+    gates["before"] = asyncio.Event()
+    async with living(waits, storage=storage) as world:
+        run = await world.app.trigger(waits)
+        await until(lambda: effects == ["before"])
+        older = deepcopy(storage._records)
+        gates["before"].set()
+        await world.reaches(run, "suspended")
+        storage._records = older
+        await world.pass_time("31s")
+        assert await run.status() == "running", "it was seen once: an answer may be on its way"
+        await world.pass_time("31s")
+        await world.reaches(run, "suspended")
+        await world.app.notify("go", "on")
+
+        assert await run.result() == "on"
+    assert effects == ["before", "before"]
