@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from stepflow.app import Stepflow
 from stepflow.auth.base import AuthContext, AuthResult
 from stepflow.errors import DefinitionError, InputError, StorageUnavailableError
 from stepflow.http import Api, allow_all, any_of, api_key_auth, asgi_app, run_token_auth, wsgi_app
-from stepflow.http.messages import Response
+from stepflow.http.messages import ClientGone, Response
 from stepflow.testing.adapter_contract import program
 from stepflow.wire.routes import ROUTES
 from tests.http.direct import body_of, header, served
@@ -187,8 +188,6 @@ async def test_a_body_is_refused_at_its_limit_whatever_it_says_of_its_length() -
 
 
 async def test_a_body_that_never_comes_is_given_up() -> None:
-    import asyncio
-
     async def silent() -> AsyncIterator[bytes]:
         await asyncio.Event().wait()
         yield b""
@@ -199,6 +198,44 @@ async def test_a_body_that_never_comes_is_given_up() -> None:
         )
 
     assert (answer.status, body_of(answer)["type"]) == (408, "request-timeout")
+
+
+async def test_the_body_of_a_refused_request_is_read_within_limits() -> None:
+    read = 0
+
+    async def chunks(count: int) -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(count):
+            read += 1
+            yield b"x" * 1024
+
+    async def silent() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with served(auth=api_key_auth(SECRET), body_timeout=0.01) as direct:
+        statuses = []
+        for count, expected in ((3, 3), (10_000, 65)):
+            read = 0
+            statuses.append((await direct.ask("POST", "/trigger/echo", body=chunks(count))).status)
+            assert read == expected
+        statuses.append((await direct.ask("POST", "/trigger/echo", body=silent())).status)
+
+    assert statuses == [401, 401, 401]
+
+
+async def test_a_client_that_hangs_up_within_its_body_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"1"
+        raise ClientGone
+
+    async with served() as direct:
+        with pytest.raises(ClientGone):
+            await direct.ask(
+                "POST", "/trigger/echo", body=broken(), headers={"content-type": "application/json"}
+            )
+
+    assert "failed" not in caplog.text
 
 
 async def test_a_compressed_body_is_refused_unopened() -> None:

@@ -20,9 +20,9 @@ from stepflow.http.call import Call
 from stepflow.http.cors import Cors, is_preflight, same_origin
 from stepflow.http.endpoints import events, health, runs, streams, workflows
 from stepflow.http.hosting import App, observe, service_of
-from stepflow.http.inputs import Query, Refused, read_body, read_query
+from stepflow.http.inputs import Query, Refused, read_body, read_query, read_rest
 from stepflow.http.lookout import Lookout
-from stepflow.http.messages import Answer, Request, Response, StreamingResponse, problem_response
+from stepflow.http.messages import Answer, ClientGone, Request, Response, StreamingResponse, problem_response
 from stepflow.http.router import Matched, Router, WrongMethod
 from stepflow.service import Service
 from stepflow.types import Duration
@@ -36,6 +36,10 @@ MAX_BODY = 4 * 1024 * 1024
 MAX_STREAMS = 10_000
 _LONGEST_LOGGED = 500
 _SAFE = ("GET", "HEAD")
+_CUT_OFF = (408, 413)
+"""Answers to a body that there is no reason to wait for."""
+_PATIENCE = 5.0
+"""Seconds to wait for a body that is not needed."""
 _HARDENING = (
     (VERSION_HEADER, VERSION),
     ("Referrer-Policy", "no-referrer"),
@@ -154,13 +158,17 @@ class Api:
 
     # ================================================================ requests
     async def handle(self, request: Request) -> Answer:
-        """The answer; never raises an ``Exception``. A ``StreamingResponse`` has to be closed by whoever writes it."""
+        """The answer; raises no ``Exception`` but ``ClientGone``. A ``StreamingResponse`` has to be closed by whoever writes it."""
         try:
             answer = await self._handle(request)
+        except ClientGone:
+            raise
         except Refused as refusal:
             answer = problem_response(refusal.problem)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is logged here and answered
             answer = self._failure(request, error)
+        if request.method not in _SAFE and answer.status not in _CUT_OFF:
+            await read_rest(request, within=min(_PATIENCE, self._body_timeout))
         streams = isinstance(answer, StreamingResponse)
         answer = answer.with_headers(
             *_HARDENING,

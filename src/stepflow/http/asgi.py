@@ -15,7 +15,7 @@ import msgspec
 
 from stepflow.http.api import Api
 from stepflow.http.hosting import App, opened_for
-from stepflow.http.messages import Answer, Frame, Request, Response, StreamingResponse
+from stepflow.http.messages import Answer, ClientGone, Frame, Request, Response, StreamingResponse
 from stepflow.http.options import ApiOptions
 from stepflow.http.shutdown import heard_at_once
 
@@ -28,10 +28,6 @@ T = TypeVar("T")
 _log = logging.getLogger("stepflow.http")
 _CLOSE_CODES = {204: 1000, 401: 4401, 403: 4403, 404: 4404, 503: 1013, 429: 1013, 500: 1011}
 _REFUSED = 1008
-
-
-class ClientGone(Exception):
-    """Whoever asked has hung up: there is nobody to answer."""
 
 
 def asgi_app(

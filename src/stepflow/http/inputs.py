@@ -19,6 +19,9 @@ from stepflow.wire.problems import Problem, problem
 MOST_FIELDS = 200
 """Parameters of one query."""
 
+MOST_FORGOTTEN = 64 * 1024
+"""Bytes of a body that is read for the connection's sake only."""
+
 _AT = re.compile(r" - at `(\$[^`]*)`")
 _TRUE = {"true": True, "1": True, "false": False, "0": False, "": True}
 
@@ -140,6 +143,25 @@ async def _collect(chunks: AsyncIterable[bytes], most: int) -> bytes:
             raise _too_large(most)
         parts.append(chunk)
     return b"".join(parts)
+
+
+async def read_rest(request: Request, *, within: float) -> None:
+    """Read and forget what is still to come of a small body, so that the connection can be used again.
+
+    Some servers hang up when an answer is out before its request is in, while the client already sends the next one. A large body, or
+    one that does not come, is the server's to cut off.
+    """
+    if isinstance(request.body, bytes):
+        return
+    left = MOST_FORGOTTEN
+    try:
+        async with asyncio.timeout(within):
+            async for chunk in request.body:
+                left -= len(chunk)
+                if left < 0:
+                    return
+    except TimeoutError:
+        return
 
 
 def _too_large(most: int) -> Refused:

@@ -15,6 +15,10 @@ JSON = "application/json"
 Headers = tuple[tuple[str, str], ...]
 
 
+class ClientGone(Exception):
+    """Whoever asked has hung up: there is nobody to answer. Raised by the iterator of a body."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request, below the base path of the API.

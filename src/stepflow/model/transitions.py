@@ -101,7 +101,7 @@ TABLE: Final[Mapping[tuple[RunStatus, Action], Decision]] = {
     (_S.QUEUED, _A.CANCEL): QueueForCancel(),
     (_S.QUEUED, _A.FORCE_CANCEL): EndCancelled(),
     (_S.QUEUED, _A.PAUSE): StandStill(),
-    (_S.QUEUED, _A.RESUME): Already(),
+    (_S.QUEUED, _A.RESUME): TakeBackPause(),
     (_S.QUEUED, _A.RETRY): _ONLY_ENDED_RETRY,
     (_S.QUEUED, _A.DELETE): _ONLY_STILL_DELETE,
     (_S.RUNNING, _A.CANCEL): AskCancel(),

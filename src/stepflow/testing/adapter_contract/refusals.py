@@ -45,6 +45,14 @@ class RefusalContract:
         assert (private.status_code, unknown.status_code) == (404, 404)
         assert private.text.replace("talk", "nothing") == unknown.text
 
+    def test_a_refused_request_leaves_its_connection_usable(self, client: Client) -> None:
+        with client.connection() as connection:
+            for _ in range(2):  # the second is answered if the first one's connection was kept
+                connection.send("POST", "/trigger/talk", key=PUBLIC, length=1)
+                connection.linger()  # an answer that does not wait for the body would be out by now
+                connection.send_body(b"1")
+                assert connection.answered() == 404
+
     def test_a_run_token_sees_its_run_and_no_other(self, client: Client) -> None:
         mine = client.ask("POST", "/trigger/echo", json=1).json()
         other, unknown = client.finished("echo", 2), unique("run")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -24,6 +26,7 @@ from stepflow.wire.sse import Message, Parser
 T = TypeVar("T")
 _PATIENCE = 60.0
 _TICK = 0.05
+_MOMENT = 0.2
 _PLAIN = False
 """No TLS on loopback: a client that is ready for it takes 70 ms to make."""
 _KEPT = 2.0
@@ -136,6 +139,40 @@ class Stream(Iterator[Message]):
         raise AssertionError(f"the stream ended without {event}: {[each.event for each in taken]}")
 
 
+class Connection:
+    """One connection to a server, on which a test says in which pieces a request is sent."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        self._path = url.path
+        self._http = http.client.HTTPConnection(url.host, url.port or 80, timeout=_PATIENCE)
+        self._http.auto_open = 0  # it is not opened again in silence
+        self._http.connect()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def send(self, method: str, path: str, *, key: str, length: int) -> None:
+        """The head of a request with a body of JSON."""
+        self._http.putrequest(method, self._path + path)
+        headers = {"X-API-Key": key, "Content-Type": "application/json", "Content-Length": str(length)}
+        for name, value in headers.items():
+            self._http.putheader(name, value)
+        self._http.endheaders()
+
+    def linger(self) -> None:
+        """Until the server says something, or for a moment."""
+        select.select([self._http.sock], [], [], _MOMENT)
+
+    def send_body(self, body: bytes) -> None:
+        self._http.send(body)
+
+    def answered(self) -> int:
+        """The status of the answer, which is read to its end."""
+        response = self._http.getresponse()
+        response.read()
+        return response.status
+
+
 class Client:
     """Plain HTTP to one server, with the secret key unless a test says otherwise."""
 
@@ -190,6 +227,15 @@ class Client:
         wanted = of or event_id
         eventually(lambda: any(each["eventId"] == wanted for each in self.run(run_id)["waits"]))
         return run_id
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        """A connection that no other request uses."""
+        connection = Connection(httpx.URL(self.base_url))
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     @contextmanager
     def stream(

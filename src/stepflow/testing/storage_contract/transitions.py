@@ -28,6 +28,7 @@ from stepflow.testing.storage_contract.building import (
     SECOND,
     T0,
     a_worker,
+    claim,
     claimed_ids,
     commit,
     control,
@@ -177,6 +178,21 @@ class TransitionContract(Contract):
         run = await get(storage)
         assert outcome.events_ready
         assert (run.status, run.pause_reason, run.worker) == (RunStatus.QUEUED, None, None)
+
+    @pytest.mark.parametrize("transition", [Suspend(), Release()], ids=["suspended", "released"])
+    async def test_a_pause_that_the_owner_left_undone_can_be_taken_back(
+        self, storage: Storage, transition: Suspend | Release
+    ) -> None:
+        await running(storage)
+        await write(storage, control("r1", Action.PAUSE))
+        await write_one(storage, commit(seq=2, transition=transition), Committed)
+        assert (await get(storage)).status is RunStatus.QUEUED
+
+        await write(storage, control("r1", Action.RESUME))
+
+        await storage.register_worker(a_worker())
+        (taken,) = await claim(storage)
+        assert not taken.run.pause_requested
 
     async def test_continue_begins_a_fresh_journal_under_the_same_owner(self, storage: Storage) -> None:
         await running(storage)
