@@ -16,7 +16,7 @@ PYTEST_ARGS ?= -n auto --dist loadscope
 # The pure half of the library is covered completely, lines and branches; which that is, pyproject.toml says.
 COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help demo test test-other-pythons check fix bench bench-peers docs
+.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,10 +66,13 @@ docs: $(VENV)/.installed ## build the documentation into docs/_build, warnings a
 	    $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html && echo "docs: docs/_build/html/index.html"; \
 	else echo "DOCS SKIPPED: there is no docs/conf.py"; fi
 
-$(VENV)/.installed: pyproject.toml demo/requirements.txt scripts/make-venv
+constraints: ## write scripts/constraints.txt anew, with the newest versions that pyproject.toml allows
+	@scripts/make-constraints "$$(scripts/find-python)"
+
+$(VENV)/.installed: pyproject.toml demo/requirements.txt scripts/make-venv scripts/constraints.txt
 	@python=$$(scripts/find-python) || { echo "no Python 3.11 or newer with venv; set PYTHON=/path/to/it"; exit 1; }; \
 	scripts/make-venv $(VENV) "$$python" dev
 
-.venvs/%/.installed: pyproject.toml scripts/make-venv
+.venvs/%/.installed: pyproject.toml scripts/make-venv scripts/constraints.txt
 	@mkdir -p .venvs
 	@scripts/make-venv .venvs/$* "$(OTHER_PYTHON)" test

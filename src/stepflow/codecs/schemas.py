@@ -18,9 +18,22 @@ def json_schema(type_: Any) -> dict[str, Any]:
     if type_ in (inspect.Parameter.empty, Any, object) or type_ is types.Json:
         return {}
     try:
-        return msgspec.json.schema(type_, schema_hook=_custom)
+        return with_clean_texts(msgspec.json.schema(type_, schema_hook=_custom))
     except (TypeError, NameError, RecursionError, NotImplementedError):
         return _by_pydantic(type_)
+
+
+def with_clean_texts(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with descriptions that came from docstrings without their indentation, which msgspec before 0.23 leaves in."""
+    return {name: _cleaned(name, value) for name, value in schema.items()}
+
+
+def _cleaned(name: str, value: types.Json) -> types.Json:
+    if isinstance(value, dict):
+        return {inner: _cleaned(inner, each) for inner, each in value.items()}
+    if isinstance(value, list):
+        return [_cleaned("", each) for each in value]
+    return inspect.cleandoc(value) if name == "description" and isinstance(value, str) else value
 
 
 def _custom(type_: type) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from stepflow._engine.definition import WorkflowDefinition
-from stepflow.codecs.schemas import json_schema
+from stepflow.codecs.schemas import json_schema, with_clean_texts
 from stepflow.wire import problems, records, streams
 from stepflow.wire.routes import (
     CANCEL,
@@ -164,7 +164,8 @@ def openapi(definitions: Iterable[WorkflowDefinition]) -> dict[str, Any]:
 
 def _record_schemas() -> dict[str, Schema]:
     types: list[Any] = [*records.RECORDS.values(), *streams.EVENT_TYPES]
-    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas: dict[str, Schema] = with_clean_texts(found)
     schemas["StreamEvent"] = {
         "oneOf": [{"$ref": f"#/components/schemas/{each.__name__}"} for each in streams.EVENT_TYPES],
         "discriminator": {"propertyName": "type"},
