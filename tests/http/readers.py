@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.node import node_with
 from tests.servers.running import unavailable
 
 FOLDER = Path(__file__).with_name("browser")
@@ -22,21 +23,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome
 
 def node() -> str:
     """Node, with the packages of ``browser/package.json`` installed beside it; skips without."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if found is None or npm is None:
-        unavailable("Node", "node and npm are not on the path")
-    with (FOLDER / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one installs for all processes of the tests
-        installed, wanted = FOLDER / "node_modules/.package-lock.json", FOLDER / "package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            done = subprocess.run(
-                command, cwd=FOLDER, capture_output=True, text=True, timeout=_PATIENCE, check=False
-            )
-            if done.returncode:
-                unavailable("npm packages", done.stderr[-500:])
-            installed.touch()
-    return found
+    return node_with(FOLDER)
 
 
 def chromium() -> str:

@@ -46,7 +46,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the run failed",
+    ExitCode.FAILED: "the run failed (generate --check: the file is stale)",
     ExitCode.USAGE: "wrong usage, bad input, or code that can't be loaded",
     ExitCode.REFUSED: "not found, in conflict, or refused in the run's state",
     ExitCode.STORAGE: "the storage or the server can't be used (doctor, storage check: something is wrong)",

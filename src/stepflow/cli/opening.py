@@ -123,6 +123,11 @@ def storage_url(app: Stepflow) -> str:
     return app._storage if isinstance(app._storage, str) else app._storage.url
 
 
+def definitions_of(app: Stepflow) -> Iterable[WorkflowDefinition]:
+    """All that the app has registered."""
+    return app._registry
+
+
 def definition_of(app: Stepflow, workflow_id: str) -> WorkflowDefinition:
     """The app's workflow of that id. An unknown one is told before anything is opened, with those that there are."""
     try:

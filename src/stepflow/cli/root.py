@@ -17,6 +17,7 @@ from stepflow.cli.checking import check
 from stepflow.cli.dev import dev
 from stepflow.cli.doctor import doctor
 from stepflow.cli.exits import ExitCode, Stop, stop_for
+from stepflow.cli.generate import generate_typescript
 from stepflow.cli.helping import Command, Group
 from stepflow.cli.keys import create as create_api_key
 from stepflow.cli.options import examples, is_typed
@@ -70,6 +71,10 @@ _runs = _group(
     "List, show, watch and steer runs.", examples("stepflow runs list", "stepflow runs show order-1")
 )
 _keys = _group("Make API keys.", examples("stepflow keys create", "stepflow keys create --public"))
+_generate = _group(
+    "Write an app's types for programs in other languages.",
+    examples("stepflow generate typescript shop:app -o src/workflows.ts"),
+)
 _storage = _group(
     "Look at a storage, migrate its schema, tidy it up, verify it.", examples("stepflow storage info")
 )
@@ -108,6 +113,7 @@ def _root(
 
 @_runs.callback()
 @_keys.callback()
+@_generate.callback()
 @_storage.callback()
 def _help_alone(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -146,6 +152,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None], str], ...] = (
     (_runs, "retry", retry_runs, examples("stepflow runs retry order-1")),
     (_runs, "delete", delete_runs, examples("stepflow runs delete order-1")),
     (_keys, "create", create_api_key, examples("stepflow keys create", "export STEPFLOW_API_KEY=$(stepflow keys create --quiet)", "stepflow keys create --public")),
+    (_generate, "typescript", generate_typescript, examples("stepflow generate typescript shop:app -o src/workflows.ts", "stepflow generate typescript shop:app -o src/workflows.ts --check", "stepflow generate typescript src/shop.py -o - | less")),
     (_storage, "info", info, examples("stepflow storage info", "stepflow storage info --json | jq .runs")),
     (_storage, "migrate", migrate, examples("stepflow storage migrate --storage sqlite:///shop.db")),
     (_storage, "prune", prune, examples("stepflow storage prune --older-than 7d")),
@@ -156,6 +163,7 @@ for _parent, _name, _function, _examples in _COMMANDS:
     _parent.command(_name, cls=Command, epilog=_examples)(_function)
 app.add_typer(_runs, name="runs")
 app.add_typer(_keys, name="keys")
+app.add_typer(_generate, name="generate")
 app.add_typer(_storage, name="storage")
 
 
