@@ -185,6 +185,12 @@ class Visit:
 
 
 @dataclasses.dataclass
+class Visitors:
+    first: Customer
+    by_day: dict[str, list[Customer]]
+
+
+@dataclasses.dataclass
 class Box(Generic[T]):
     content: T
     inner: Box[T] | None
@@ -231,6 +237,8 @@ def test_a_form_that_nobody_needs_is_not_written() -> None:
 
 
 def test_a_class_differs_if_one_that_it_mentions_does() -> None:
+    assert "export interface VisitorsInput {\n  first: CustomerInput;" in declared(Visitors)
+    assert "  by_day: { [key: string]: Customer[] };" in declared(Visitors)
     assert (sent(Visit), received(Visit)) == ("VisitInput", "Visit")
     assert "who: CustomerInput;" in declared(Visit)
 

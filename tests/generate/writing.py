@@ -44,7 +44,9 @@ def written(input: Any, output: Any = None) -> Written:
     text = typescript(contract, source="tests")
     workflow = _WORKFLOW.search(text)
     assert workflow is not None, text
-    declarations = text.split("/* eslint-disable */\n\n")[1].partition("/** The workflows of the app")[0]
+    declarations = text.split('import type {} from "@stepflow/client";\n\n')[1].partition(
+        "/** The workflows of the app"
+    )[0]
     return Written(
         input=workflow["input"],
         output=workflow["output"],

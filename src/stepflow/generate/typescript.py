@@ -33,6 +33,8 @@ MARK = "// Written by `stepflow generate typescript`: "
 
 # Inside of `declare module`, the client's own names go before those of this file: only these two are used there.
 _WORKFLOWS, _EVENTS = "AppWorkflows", "AppEvents"
+# Without it, a program that does not import the client anywhere else could not augment it. It is erased.
+_IMPORT = 'import type {} from "@stepflow/client";'
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _WIDTH = 100
 
@@ -42,6 +44,7 @@ def typescript(contract: Contract, *, source: str) -> str:
     writer = _Writer(contract)
     parts = [
         f"{MARK}change the Python module {_one_line(source)} and run it again.\n/* eslint-disable */",
+        _IMPORT,
         *writer.declarations(),
         writer.workflows(),
         *writer.events(),
