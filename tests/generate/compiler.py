@@ -19,6 +19,8 @@ _OPTIONS = {
     "module": "esnext",
     "moduleResolution": "bundler",
     "target": "es2022",
+    "lib": ["es2022"],
+    "skipDefaultLibCheck": True,
     "types": [],
     "noEmit": True,
     "paths": {"@stepflow/client": [str(FOLDER / "client.d.ts")]},

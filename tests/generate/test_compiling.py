@@ -104,7 +104,7 @@ def accepted(value: Any) -> bool:
 
 @pytest.mark.slow
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[
