@@ -31,8 +31,11 @@ import msgspec
 import pytest
 from typing_extensions import TypeAliasType
 
+from stepflow.codecs.json import Values
+from stepflow.model.payloads import Payload
 from tests.generate.writing import declared, received, sent, written
 
+VALUES = Values()
 T = TypeVar("T")
 Limited = TypeVar("Limited", bound=int)
 OrderId = NewType("OrderId", str)
@@ -175,13 +178,23 @@ class Customer:
     id: uuid.UUID
     home: Address
     tags: set[str] = dataclasses.field(default_factory=set[str])
-    manager: Customer | None = None
+    manager: Customer | None = dataclasses.field(default_factory=lambda: None)
 
 
 @dataclasses.dataclass
 class Visit:
     who: Customer
-    made: int = dataclasses.field(default=0, init=False)
+    made: int = 0
+
+
+@dataclasses.dataclass
+class Made:
+    made: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    made: int = 0
 
 
 @dataclasses.dataclass
@@ -244,7 +257,13 @@ def test_a_class_differs_if_one_that_it_mentions_does() -> None:
 
 
 def test_a_default_that_stays_in_the_class_is_not_written() -> None:
-    assert "made?: number;" in written(None, Visit).declarations
+    read = VALUES.decode(Payload(msgspec.Raw(b"{}")), Slotted)
+    assert VALUES.text(VALUES.encode(read, what="a value")) == b'{"made":0}'
+    assert "made: number;" in written(None, Slotted).declarations
+
+    read = VALUES.decode(Payload(msgspec.Raw(b"{}")), Made)
+    assert VALUES.text(VALUES.encode(read, what="a value")) == b"{}"
+    assert "made?: number;" in written(None, Made).declarations
 
 
 def test_a_docstring_that_nobody_wrote_is_no_comment() -> None:

@@ -8,6 +8,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable
+from types import MemberDescriptorType
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -167,11 +168,16 @@ def _dataclass(reader: Reading, class_: Any) -> Record:
     fields: list[Field] = []
     for each in dataclasses.fields(class_):
         defaulted = each.default is not _MISSING or each.default_factory is not _MISSING
-        # A default that no __init__ copies stays in the class, and is not written.
-        in_class_only = not each.init and each.default is not _MISSING and not hasattr(class_, "__slots__")
-        optional = defaulted if reader.sent else in_class_only
+        # msgspec reads what was left out by leaving the default in the class, and writes what is in the object: so it is
+        # left out again. Slots have no place for a default but in the object.
+        in_class = each.default is not _MISSING and not _is_slot(class_, each.name)
+        optional = defaulted if reader.sent else in_class
         fields.append(_field(reader, each.name, each.name, hints[each.name], optional))
     return Record(fields=tuple(fields))
+
+
+def _is_slot(class_: Any, name: str) -> bool:
+    return isinstance(inspect.getattr_static(class_, name, None), MemberDescriptorType)
 
 
 def _attrs(reader: Reading, class_: Any) -> Record:

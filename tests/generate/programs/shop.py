@@ -95,6 +95,13 @@ class Run(BaseModel):
 
 
 @dataclass
+class Choice:
+    """Its default stays in the class."""
+
+    gift: bool = False
+
+
+@dataclass(slots=True)
 class Order:
     """What is ordered.
 
@@ -119,6 +126,7 @@ class Order:
     levels: set[Level] = field(default_factory=set[Level])
     stock: dict[Color, int] = field(default_factory=dict[Color, int])
     by_number: dict[int, list[str | None]] = field(default_factory=dict[int, list[str | None]])
+    choice: Choice = field(default_factory=Choice)
     notes: dict[str, Any] = field(default_factory=dict[str, Any])
     size: Literal["s", "m", 3] = "s"
 
