@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import os
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
+from typing import Any, assert_never
 
 from stepflow._engine.registry import Registry
 from stepflow._runtime.aftermath import Aftermath
+from stepflow._runtime.attention import Attention
+from stepflow._runtime.broadcasting import Broadcaster
 from stepflow._runtime.committer import Committer
 from stepflow._runtime.following import Follower
 from stepflow._runtime.options import WorkerOptions
+from stepflow._runtime.signals import Origin, RunsWatched, Signal, WatchersSought
 from stepflow._runtime.worker import Worker
 from stepflow.clock import Clock, SystemClock
 from stepflow.codecs.failures import ErrorRegistry
@@ -26,7 +31,7 @@ from stepflow.model.ids import IdMaker
 from stepflow.service import Service
 from stepflow.settings import OpenOptions
 from stepflow.storage.base import Storage
-from stepflow.storage.writes import Anything, QueueReady, RunChanged
+from stepflow.storage.writes import Anything, Broadcast, QueueReady, RunChanged, Wakeup
 from stepflow.types import RunId
 
 _log = logging.getLogger("stepflow.app")
@@ -36,6 +41,12 @@ _FORWARD_EVERY = timedelta(seconds=1)
 _CALIBRATE_EVERY = timedelta(minutes=1)
 _RETRY_WAKEUPS = 0.5
 _LONGEST_DRAIN = 10.0
+
+
+@functools.cache
+def _process_name(pid: int) -> str:
+    """What no other process is called; a forked one makes a name of its own."""
+    return f"{pid}-{secrets.token_hex(6)}"
 
 
 class Opened:
@@ -74,6 +85,8 @@ class Opened:
             has_clock = await self._calibrate()
             self.committer = Committer(self.storage, self.clock)
             self.follower = Follower(self.storage, self.clock, driven_here=self._driven_here)
+            self.broadcaster = Broadcaster(self.storage, self._values, self._origin(), spawn=self._spawn)
+            self.attention = Attention(self.broadcaster, self.clock)
             self._stack.push_async_callback(self._close_writing)
             self.aftermath = Aftermath(
                 self.storage, self.clock, look=lambda: self._hear(Anything()), spawn=self._spawn
@@ -85,6 +98,7 @@ class Opened:
                 values=self._values,
                 committer=self.committer,
                 follower=self.follower,
+                attention=self.attention,
                 ids=IdMaker(secrets.randbits(40)),
                 hooks=self._hooks,
                 starter=lambda: self.worker,
@@ -100,6 +114,10 @@ class Opened:
         except BaseException:
             await self._stack.aclose()
             raise
+
+    def _origin(self) -> Origin:
+        """Who is who among those that speak and listen: an app and its shadow for blocking code share hooks, and a process its log."""
+        return Origin(_process_name(os.getpid()), id(self._hooks), secrets.randbits(40))
 
     async def close(self, *, now: bool = False) -> None:
         """Stop working (running steps get their grace, unless ``now``), write what is left, and disconnect."""
@@ -142,6 +160,8 @@ class Opened:
     async def _close_writing(self) -> None:
         await self.committer.drain(_LONGEST_DRAIN)
         await self.committer.close()
+        self.attention.close()
+        self.broadcaster.close()
         await self.follower.close()
         for task in self._tasks:
             task.cancel()
@@ -166,6 +186,7 @@ class Opened:
             errors=self._errors,
             committer=self.committer,
             hooks=self._hooks,
+            broadcaster=self.broadcaster,
             run_left=self.follower.left,
             run_progressed=self.follower.progressed,
         )
@@ -186,10 +207,11 @@ class Opened:
         return self.worker is not None and run_id in self.worker.drivers
 
     # ================================================================ what goes on
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.append(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if task in self._tasks:
@@ -225,7 +247,7 @@ class Opened:
                 _log.warning("wake-ups are interrupted (%s); polling meanwhile", error)
                 await asyncio.sleep(_RETRY_WAKEUPS)
 
-    def _hear(self, hint: QueueReady | RunChanged | Anything) -> None:
+    def _hear(self, hint: Wakeup) -> None:
         worker = self.worker
         match hint:
             case QueueReady(queue=queue):
@@ -239,6 +261,22 @@ class Opened:
                 self.follower.hint(None)
                 if worker is not None:
                     worker.anything_changed()
+            case Broadcast(text=text):
+                self._hear_signal(self.broadcaster.read(text))
+            case _:
+                assert_never(hint)
+
+    def _hear_signal(self, signal: Signal | None) -> None:
+        match signal:
+            case None:
+                return
+            case RunsWatched():
+                if self.worker is not None:
+                    self.worker.audience.heard(signal)
+            case WatchersSought():
+                self.attention.sought()
+            case _:
+                self.attention.heard(signal)
 
     async def _calibrate(self) -> bool:
         """Agree with the storage server about the time; False if there is nothing to agree about."""

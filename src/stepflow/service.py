@@ -12,6 +12,7 @@ import msgspec
 from stepflow._engine.current import others_are_kept_out
 from stepflow._engine.definition import WorkflowDefinition
 from stepflow._engine.registry import Registry
+from stepflow._runtime.attention import Attention
 from stepflow._runtime.committer import Committer
 from stepflow._runtime.following import End, Follower
 from stepflow._runtime.journal_stream import parse_cursor, stream_journal
@@ -78,6 +79,7 @@ class Service:
         values: Values,
         committer: Committer,
         follower: Follower,
+        attention: Attention,
         ids: IdMaker,
         hooks: Hooks,
         starter: Callable[[], Starter | None],
@@ -89,6 +91,7 @@ class Service:
         self._values = values
         self._committer = committer
         self._follower = follower
+        self._attention = attention
         self._ids = ids
         self._hooks = hooks
         self._starter = starter
@@ -372,6 +375,10 @@ class Service:
     @property
     def follower(self) -> Follower:
         return self._follower
+
+    @property
+    def attention(self) -> Attention:
+        return self._attention
 
     def new_event_id(self) -> str:
         """An ``id`` for ``notify`` that nobody has used."""

@@ -11,9 +11,9 @@ import pytest
 
 from stepflow import workflow
 from stepflow._engine.current import RUN_LOG
+from stepflow._runtime.lines import Line, Lines
 from stepflow.app import Stepflow
 from stepflow.auth.base import AuthContext, AuthResult
-from stepflow.http.lines import Line, Lines
 from stepflow.http.messages import StreamingResponse
 from stepflow.primitives import current_run, step, wait_for_event
 from tests.http.direct import Direct, next_event, served
@@ -111,7 +111,7 @@ def test_a_field_travels_as_json_or_as_a_text(value: object, shown: object) -> N
     heard: list[Line] = []
     record = logging.makeLogRecord({"msg": "m", "run_id": "r1", "levelname": "INFO", "it": value})
 
-    Lines(heard.append).emit(record)
+    Lines(heard.append, wanted=lambda _: True).emit(record)
 
     assert heard[0].fields == {"it": shown}
 
@@ -119,7 +119,7 @@ def test_a_field_travels_as_json_or_as_a_text(value: object, shown: object) -> N
 def test_what_can_not_be_shown_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)
     heard: list[Line] = []
-    lines = Lines(heard.append)
+    lines = Lines(heard.append, wanted=lambda _: True)
 
     lines.emit(logging.makeLogRecord({"msg": "m", "run_id": "r1", "it": Stubborn()}))
     lines.emit(logging.makeLogRecord({"msg": "%d", "args": ("x",), "run_id": "r1"}))

@@ -28,7 +28,7 @@ class Aftermath:
         clock: Clock,
         *,
         look: Callable[[], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._forwarding = storage if isinstance(storage, Forwarding) else None
         self._clock = clock

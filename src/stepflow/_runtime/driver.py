@@ -113,7 +113,12 @@ class Driver:
         self._postponed: list[RunStep] = []
         self._turns: Turns | None = None
         """Steps whose results are written in transactions of their own, if there are such now."""
-        self.teller = Teller(host.hooks, self.run_id, execution.facts.workflow_id) if host.hooks else None
+        self.teller: Teller | None = None
+        self.teller = host.audience.teller_for(self)
+
+    @property
+    def workflow_id(self) -> str:
+        return self.execution.facts.workflow_id
 
     # ================================================================ beginning
     def begin_new(self, claimed: Claimed) -> None:
@@ -151,6 +156,7 @@ class Driver:
         self._cancel_asked = self._pause_asked = False
         self._registrations.reset(claim.run.waits)
         entries = [entry for row in claim.rows for entry in row.entries]
+        self.teller = self.host.audience.teller_for(self)  # others may have begun to watch while it slept
         if self.teller is not None and self._resting_until is None:
             self.teller.resumed(self.at())
         self._absorb(self.execution.replay(entries), recorded=True)

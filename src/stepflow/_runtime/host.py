@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from stepflow._runtime.audience import Audience
 from stepflow._runtime.bodies import Bodies
 from stepflow._runtime.committer import Committer
 from stepflow._runtime.timers import ProcessTimers
@@ -38,6 +39,8 @@ class Host(Protocol[D_contra]):
     def bodies(self) -> Bodies: ...
     @property
     def hooks(self) -> Hooks: ...
+    @property
+    def audience(self) -> Audience: ...
     @property
     def worker_id(self) -> WorkerId: ...
 

@@ -29,12 +29,12 @@ from stepflow.types import RunId, StepKey
 
 
 class Teller:
-    """Tells the hooks about one run. Made for runs only if there are hooks."""
+    """Tells ``hooks``, which may become others, about one run. Made for runs only if there are some."""
 
-    __slots__ = ("_hooks", "_run_id", "_workflow_id", "commit")
+    __slots__ = ("_run_id", "_workflow_id", "commit", "hooks")
 
     def __init__(self, hooks: Hooks, run_id: RunId, workflow_id: str) -> None:
-        self._hooks = hooks
+        self.hooks = hooks
         self._run_id = run_id
         self._workflow_id = workflow_id
         self.commit: CommitRun | None = None
@@ -45,14 +45,14 @@ class Teller:
         last = entries[-1]
         takeover = isinstance(last, journal.Claimed) and last.takeover
         if not takeover and _is_beginning(entries):
-            self._hooks.tell(
+            self.hooks.tell(
                 RunStarted(at=at, run_id=self._run_id, workflow_id=self._workflow_id, attempt=attempt)
             )
         else:
             self.resumed(at, takeover=takeover)
 
     def resumed(self, at: datetime, *, takeover: bool = False) -> None:
-        self._hooks.tell(
+        self.hooks.tell(
             RunResumed(at=at, run_id=self._run_id, workflow_id=self._workflow_id, takeover=takeover)
         )
 
@@ -62,23 +62,23 @@ class Teller:
         if commit is None:
             return
         if new is not None:
-            self._hooks.tell(_created(new))
+            self.hooks.tell(_created(new))
             at = commit.entries[0].at
-            self._hooks.tell(RunStarted(at=at, run_id=self._run_id, workflow_id=self._workflow_id))
+            self.hooks.tell(RunStarted(at=at, run_id=self._run_id, workflow_id=self._workflow_id))
         children, events = iter(commit.creates), iter(commit.sends)
         for entry in commit.entries:
             match entry:
                 case journal.ChildStarted():
-                    self._hooks.tell(_created(next(children)))
+                    self.hooks.tell(_created(next(children)))
                 case journal.EventSent(at=at, event_id=event_id):
                     run_id = next(events).run_id
-                    self._hooks.tell(EventSent(at=at, event_id=event_id, run_id=run_id, sender=self._run_id))
+                    self.hooks.tell(EventSent(at=at, event_id=event_id, run_id=run_id, sender=self._run_id))
                 case _:
                     for fact in self._facts_of(entry, commit, started_at):
-                        self._hooks.tell(fact)
+                        self.hooks.tell(fact)
 
     def step_started(self, key: StepKey, attempt: int, at: datetime) -> None:
-        self._hooks.tell(
+        self.hooks.tell(
             StepStarted(
                 at=at,
                 run_id=self._run_id,
@@ -91,7 +91,7 @@ class Teller:
 
     def step_retried(self, entry: journal.AttemptFailed, started_at: datetime | None) -> None:
         """At once: the entry itself rides on a later write."""
-        self._hooks.tell(
+        self.hooks.tell(
             StepRetried(
                 at=entry.at,
                 run_id=self._run_id,

@@ -13,7 +13,9 @@ from typing import Any
 from stepflow._engine.registry import Registry
 from stepflow._runtime.adopting import Adopting
 from stepflow._runtime.arrivals import Arrivals
-from stepflow._runtime.bodies import Bodies, Body
+from stepflow._runtime.audience import Audience
+from stepflow._runtime.bodies import Bodies
+from stepflow._runtime.broadcasting import Broadcaster
 from stepflow._runtime.chores import Chores
 from stepflow._runtime.claiming import Claiming
 from stepflow._runtime.committer import Committer
@@ -67,6 +69,7 @@ class Worker:
         errors: ErrorRegistry,
         committer: Committer,
         hooks: Hooks,
+        broadcaster: Broadcaster,
         run_left: Callable[[RunId, Transition], None],
         run_progressed: Callable[[RunId], None],
     ) -> None:
@@ -80,9 +83,8 @@ class Worker:
         self.timers = ProcessTimers(clock)
         self.offload = Offload(threads=options.threads, errors=errors)
         self.bodies = Bodies(clock=clock, timers=self.timers, offload=self.offload, limit=options.steps)
-        if hooks:
-            self.bodies.began = self._body_began
         self.drivers: dict[RunId, Driver] = {}
+        self.audience = Audience(broadcaster, clock, hooks, self.drivers, self.bodies)
         self.keeping = Keeping()
         self.slots = Slots(options.queues, options.concurrency)
         self.stopping = self._hurried = False
@@ -146,6 +148,7 @@ class Worker:
         """Register, take the lease, and begin to claim."""
         await self._membership.join()
         self._claiming = self._chores.begin(self._claims.run())
+        self.audience.seek()
         self._poll()
         self._every(_STRANGERS_EVERY, self._strangers.look)
         self._every(_ORPHANS_EVERY, self._adopting.look)
@@ -170,6 +173,7 @@ class Worker:
             driver.drop()
         self.drivers.clear()
         self.keeping.drop_all()
+        self.audience.close()
         self.timers.close()
         self.offload.close()
         await self._chores.end()
@@ -379,12 +383,6 @@ class Worker:
 
     def fetch_events(self, driver: Driver, waits: Sequence[Wait]) -> None:
         self._chores.begin(self._watching.fetch_events(driver, waits))
-
-    def _body_began(self, body: Body) -> None:
-        run_id, key = body.identity
-        driver = self.drivers.get(run_id)
-        if driver is not None and driver.teller is not None:
-            driver.teller.step_started(key, body.attempt, self.clock.now())
 
     def progressed(self, driver: Driver) -> None:
         """A commit of the run is durable: its followers may look."""

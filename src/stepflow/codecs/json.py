@@ -104,6 +104,12 @@ class Values:
         """The value's JSON text, codecs undone."""
         return bytes(payload.data if payload.codec == PLAIN else self._unwrap(payload, what))
 
+    def sealed(self, text: bytes) -> Payload:
+        """JSON text of the engine's own, wrapped by the codecs as a value is; ``text`` undoes it."""
+        if self._chain:
+            return Payload(msgspec.Raw(self._wrap(text)), self._tag)
+        return Payload(msgspec.Raw(text))
+
     def same(self, one: Payload, other: Payload) -> bool:
         """True if both hold the same JSON text, however each was encoded (an encrypting codec never gives the same bytes twice)."""
         return one == other or self.text(one) == self.text(other)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
+from stepflow._runtime.lines import Line
+from stepflow._runtime.signals import Transient
 from stepflow.hooks import StepRetried
 from stepflow.http.history import read_history
-from stepflow.http.lines import Line
-from stepflow.http.lookout import ROWS_AT_ONCE, Lookout, Transient
+from stepflow.http.lookout import ROWS_AT_ONCE, Lookout
 from stepflow.http.messages import Frame
 from stepflow.model.journal import Ended, Entry, JournalRow
 from stepflow.model.runs import RunRecord
@@ -20,6 +23,8 @@ from stepflow.wire.streams import (
     Log,
     Position,
     RunSnapshot,
+    StepComplete,
+    StepFailed,
     StepRetry,
     StepStart,
     StreamEvent,
@@ -28,6 +33,8 @@ from stepflow.wire.streams import (
     transient_event,
 )
 
+K = TypeVar("K")
+V = TypeVar("V")
 BACKLOG = 500
 """Rows that a reader may be behind before it is told how things are instead of what happened."""
 
@@ -66,6 +73,7 @@ class Follower:
         self._row_is_read = False
         self._checked = position in (None, START)
         self._told: dict[tuple[str, int, str], None] = {}
+        self._over: dict[str, datetime] = {}
 
     async def is_past_the_end(self) -> bool:
         """Whether the run has ended and the reader has seen that."""
@@ -179,6 +187,9 @@ class Follower:
                     place = index
                     break
             happened.insert(place, Happened(event))
+        for each in happened:
+            if isinstance(each.event, StepComplete | StepFailed):
+                _remember(self._over, each.event.key, each.event.at)
         return happened
 
     def _transient(self, fact: Transient) -> StepStart | StepRetry | Log | None:
@@ -206,13 +217,23 @@ class Follower:
         return Log(run_id=self.run_id, at=at, level=line.level, message=line.message, fields=line.fields)
 
     def _is_news(self, event: StepStart | StepRetry | Log) -> bool:
-        """A retry is told by a hook at once, and by the journal later; once is enough."""
+        """A retry is told by a hook at once, and by the journal later; once is enough. From another process, the beginning of a step
+        may come after its end: then it is no news either.
+        """
         if isinstance(event, Log):
             return True
+        over = self._over.get(event.key)
+        if over is not None and event.at <= over:
+            return False
         told = (event.key, event.attempt, event_name(event))
         if told in self._told:
             return False
-        self._told[told] = None
-        if len(self._told) > _TOLD:
-            del self._told[next(iter(self._told))]
+        _remember(self._told, told, None)
         return True
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    """The last thousand of them."""
+    known[key] = value
+    if len(known) > _TOLD:
+        del known[next(iter(known))]

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from stepflow._engine.current import RUN_LOG
+from stepflow._runtime.lines import Lines
+from stepflow._runtime.signals import Transient
 from stepflow.errors import RunNotFoundError
 from stepflow.hooks import Fact, StepRetried, StepStarted
-from stepflow.http.lines import Line, Lines
 from stepflow.model.journal import JournalRow
 from stepflow.model.runs import RunRecord
 from stepflow.service import Service
 from stepflow.types import RunId
 
 T = TypeVar("T")
-Transient = StepStarted | StepRetried | Line
 
 _TRANSIENTS = 100
 """What a reader that does not keep up may miss of what is best effort anyway: all but so many."""
@@ -44,7 +44,8 @@ class Lookout:
         self._loop = asyncio.get_running_loop()
         self._watches: dict[RunId, set[Watch]] = {}
         self._flights: dict[tuple[str, RunId, int], asyncio.Future[Any]] = {}
-        self._lines = Lines(self._tell)
+        self._lines = Lines(self._tell, wanted=self._watches.__contains__)
+        self._end_hearing = service.attention.listen(self._deliver)
 
     @property
     def readers(self) -> int:
@@ -59,11 +60,13 @@ class Lookout:
         for run_id in run_ids:
             self._watches.setdefault(run_id, set()).add(watch)
             self.service.follower.watch(run_id, watch.changed)
+            self.service.attention.watch(run_id)
         return watch
 
     def unwatch(self, run_ids: Sequence[RunId], watch: Watch) -> None:
         for run_id in run_ids:
             self.service.follower.unwatch(run_id, watch.changed)
+            self.service.attention.unwatch(run_id)
             watches = self._watches.get(run_id, set())
             watches.discard(watch)
             if not watches:
@@ -71,9 +74,14 @@ class Lookout:
         if not self._watches:
             RUN_LOG.removeHandler(self._lines)  # nobody pays for what nobody hears
 
+    async def announced(self) -> None:
+        """Wait until other processes know what is watched here: whatever begins later in one of these runs is told."""
+        await self.service.attention.announced()
+
     def close(self) -> None:
         """Wake every reader, so that it sees that this process is closing."""
         self.closing = True
+        self._end_hearing()
         for watches in self._watches.values():
             for watch in watches:
                 watch.changed.set()

@@ -60,6 +60,7 @@ class Reading:
         with counted:
             watch = self._lookout.watch(run_ids)
             try:
+                await self._lookout.announced()
                 async with aclosing(self._told(watch)) as told:
                     async for frame in told:
                         self._said = self._clock.monotonic()

@@ -79,6 +79,13 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pause_requested: bool = False
 
 
+class Progress(msgspec.Struct, frozen=True, gc=False):
+    """How far a run is: the number of its last journal row, and its status."""
+
+    seq: int
+    status: RunStatus
+
+
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs to list; an empty filter lists all. ``tags`` must all match."""
 

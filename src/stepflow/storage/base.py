@@ -12,7 +12,7 @@ import msgspec
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage.writes import Claim, Outcome, Request, Wakeup, Write
 from stepflow.types import RunId, WorkerId
 
@@ -147,6 +147,13 @@ class Storage(Protocol):
         ...
 
     async def get_run(self, run_id: RunId) -> RunRecord | None: ...
+
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        """How far each of these runs is, all in one look; runs that don't exist are left out.
+
+        Meant for many runs that are looked at again and again: it costs no more than finding each by its id.
+        """
+        ...
 
     async def find_run(self, idempotency_key: str) -> RunRecord | None: ...
 

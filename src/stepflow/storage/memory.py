@@ -16,7 +16,7 @@ from stepflow.errors import UnknownStorageError
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow, encode_entries
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.model.states import RunStatus
 from stepflow.storage._dictionaries import Dictionaries
 from stepflow.storage._rules.applying import apply, check_batch
@@ -31,7 +31,7 @@ from stepflow.storage._rules.listing import check_limit, matches, read_cursor, w
 from stepflow.storage._rules.records import RunState, Work
 from stepflow.storage._wakeups import WakeupHub
 from stepflow.storage.base import StorageInfo, WorkerRecord
-from stepflow.storage.writes import Claim, Outcome, Request, Wakeup, Write
+from stepflow.storage.writes import Broadcast, Claim, Outcome, Request, Wakeup, Write
 from stepflow.types import RunId, WorkerId
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -233,6 +233,12 @@ class MemoryStorage:
             run = self._records.find(run_id)
             return None if run is None else self._records.record(run)
 
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        with self._lock:
+            records = self._records
+            found = [run for run_id in run_ids if (run := records.find(run_id)) is not None]
+            return {run.id: Progress(records.last_seq(run.id), run.status) for run in found}
+
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         with self._lock:
             run = self._records.find_by_key(idempotency_key)
@@ -330,6 +336,9 @@ class MemoryStorage:
 
     def wakeups(self) -> AsyncIterator[Wakeup]:
         return self._hub.listen()
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        self._hub.tell([Broadcast(text=text) for text in texts])
 
     def _tell(self, work: Work) -> None:
         if self._hub.heard:

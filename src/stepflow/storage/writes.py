@@ -252,4 +252,10 @@ class Anything(_Record, frozen=True, kw_only=True, gc=False):
     """Hint: somebody wrote something."""
 
 
-Wakeup: TypeAlias = QueueReady | RunChanged | Anything
+class Broadcast(_Record, frozen=True, kw_only=True, gc=False):
+    """No hint, but a text that somebody broadcast (see ``storage/broadcasting.py``)."""
+
+    text: str
+
+
+Wakeup: TypeAlias = QueueReady | RunChanged | Anything | Broadcast

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,8 +16,9 @@ from stepflow.errors import StorageUnavailableError
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage.base import LeaseKeeper, Storage, StorageInfo, WorkerRecord
+from stepflow.storage.broadcasting import BroadcastingStorage
 from stepflow.storage.writes import Claim, Outcome, Request, Wakeup, Write
 from stepflow.types import Duration, RunId, WorkerId
 
@@ -252,6 +254,9 @@ class FaultyStorage:
     async def get_run(self, run_id: RunId) -> RunRecord | None:
         return await self._call("get_run", lambda: self.inner.get_run(run_id))
 
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        return await self._call("read_progress", lambda: self.inner.read_progress(run_ids))
+
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         return await self._call("find_run", lambda: self.inner.find_run(idempotency_key))
 
@@ -296,6 +301,11 @@ class FaultyStorage:
 
     def wakeups(self) -> AsyncIterator[Wakeup]:
         return self.inner.wakeups()
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        """Lost, if the other one has no means for it."""
+        if isinstance(self.inner, BroadcastingStorage):
+            await self._call("broadcast", partial(self.inner.broadcast, texts))
 
 
 class _FaultyKeeper:

@@ -19,7 +19,7 @@ from stepflow.failpoints import failpoint
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage._rules.applying import check_batch
 from stepflow.storage._rules.listing import check_limit, read_cursor, write_cursor
 from stepflow.storage._rules.records import Work
@@ -270,6 +270,9 @@ class LibsqlStorage:
     async def get_run(self, run_id: RunId) -> RunRecord | None:
         found = await self._open().read(lambda transcript: read_records(transcript, [run_id]))
         return found[0] if found else None
+
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        return await self._open().read(lambda transcript: runs.read_progress(transcript, run_ids))
 
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         def work(transcript: Transcript) -> list[RunRecord]:

@@ -13,9 +13,9 @@ from stepflow.clock import SystemClock
 from stepflow.errors import NotOpenError, StorageError
 from stepflow.failpoints import failpoint
 from stepflow.model.events import Event, NewEvent, Wait
-from stepflow.model.journal import JournalRow, encode_entries
+from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage._rules.applying import check_batch
 from stepflow.storage._rules.listing import check_limit, read_cursor, write_cursor
 from stepflow.storage._sql.checking import list_ids
@@ -37,9 +37,10 @@ from stepflow.storage.postgres.reading import read_records
 from stepflow.storage.postgres.schema import MIGRATIONS, migrate
 from stepflow.storage.postgres.sending import send_alone
 from stepflow.storage.postgres.wakeups import Messenger
+from stepflow.storage.postgres.working_set import encode_batch
 from stepflow.storage.postgres.writing import write_in_transaction
 from stepflow.storage.transactions import StorageTransaction
-from stepflow.storage.writes import Claim, CommitRun, CreateRun, Outcome, Request, SendEvent, Wakeup, Write
+from stepflow.storage.writes import Claim, CreateRun, Outcome, Request, SendEvent, Wakeup, Write
 from stepflow.types import RunId, WorkerId
 
 Result = TypeVar("Result")
@@ -163,7 +164,7 @@ class PostgresStorage:
             if sent is not None:
                 session.messenger.publish(ready=sent.ready, changed=sent.changed)
                 return [sent.outcome]
-        encoded = _encode(batch)
+        encoded = encode_batch(batch)
         parts = split(batch)
         outcomes: dict[int, Outcome] = {}
         rest = parts.rest
@@ -221,7 +222,7 @@ class PostgresStorage:
         def tell(run_id: RunId) -> None:
             session.messenger.publish(ready=(), changed={run_id})
 
-        return await transactions.begin_transaction(session.users, self._options, _encode, tell)
+        return await transactions.begin_transaction(session.users, self._options, encode_batch, tell)
 
     async def write_within(self, connection: Any, write: CreateRun | SendEvent, *, now: datetime) -> Outcome:
         check_batch([write])
@@ -279,6 +280,9 @@ class PostgresStorage:
     async def get_run(self, run_id: RunId) -> RunRecord | None:
         found = await self._read(lambda link: read_records(link, [run_id]))
         return found[0] if found else None
+
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        return await self._read(lambda link: runs.read_progress(link, run_ids))
 
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         async def work(link: Link) -> list[RunRecord]:
@@ -375,19 +379,12 @@ class PostgresStorage:
     def wakeups(self) -> AsyncIterator[Wakeup]:
         return self._hub.listen()
 
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        await self._session().messenger.broadcast(texts)
+
 
 def _alone(batch: Sequence[Write]) -> NewEvent | None:
     """The event, if the batch is nothing but one."""
     if len(batch) == 1 and isinstance(batch[0], SendEvent) and not batch[0].event.once:
         return batch[0].event
     return None
-
-
-def _encode(batch: Sequence[Write]) -> dict[int, str]:
-    """The entries of all commits as JSON text, by identity; done once, before a transaction waits for it."""
-    encoded: dict[int, str] = {}
-    for write in batch:
-        commit = write.commit if isinstance(write, CreateRun) else write
-        if isinstance(commit, CommitRun):
-            encoded[id(commit.entries)] = encode_entries(commit.entries).decode()
-    return encoded

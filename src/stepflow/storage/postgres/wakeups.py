@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
+from stepflow.errors import StorageUnavailableError
 from stepflow.storage._wakeups import WakeupHub
 from stepflow.storage.postgres.driver import ERRORS
 from stepflow.storage.postgres.link import Link, open_link
 from stepflow.storage.postgres.options import PostgresOptions
-from stepflow.storage.writes import Anything, QueueReady, RunChanged, Wakeup
+from stepflow.storage.writes import Anything, Broadcast, QueueReady, RunChanged, Wakeup
 from stepflow.types import RunId
 
 _log = logging.getLogger("stepflow.postgres")
@@ -28,6 +29,8 @@ _MOST_BYTES = 7_900
 """A notification may have just under 8,000 bytes."""
 _MOST_NAMES = 4_000
 """With more to tell than this, "look at everything" is told instead."""
+_TEXT: Final = "!"
+"""What a notification begins with that is a text for those who listen, and no hints."""
 _CLOSING = 2.0
 
 # A transaction that notifies is flushed to disk like any other, in the way of those that write. A hint may be lost in a crash.
@@ -67,6 +70,8 @@ def notices(ready: Sequence[str], changed: Sequence[RunId]) -> list[str]:
 
 def hints_of(text: str) -> list[Wakeup]:
     """What a notification says."""
+    if text.startswith(_TEXT):
+        return [Broadcast(text=text.removeprefix(_TEXT))]
     try:
         hints = _DECODER.decode(text)
     except msgspec.DecodeError:
@@ -85,6 +90,7 @@ class Messenger:
         self._channel = f"stepflow_{options.schema}"[:63]
         self._ready: dict[str, None] = {}
         self._changed: dict[RunId, None] = {}
+        self._texts: list[tuple[Sequence[str], asyncio.Future[None]]] = []
         self._stirred = asyncio.Event()
         self._told = asyncio.Event()
         self._told.set()
@@ -109,6 +115,18 @@ class Messenger:
             self._changed.update(dict.fromkeys(changed))
             self._told.clear()
             self._stirred.set()
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        """Tell this process at once, and all others before this returns. ``StorageUnavailableError`` if that takes too long."""
+        self._hub.tell([Broadcast(text=text) for text in texts])
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._texts.append((texts, sent))
+        self._stirred.set()
+        try:
+            async with asyncio.timeout(self._options.statement_timeout):
+                await sent
+        except TimeoutError:
+            raise StorageUnavailableError("PostgreSQL did not take what was to be broadcast") from None
 
     async def close(self) -> None:
         """End; what was not told yet is told first, if that is quickly done."""
@@ -153,8 +171,13 @@ class Messenger:
             ready, self._ready = self._ready, {}
             changed, self._changed = self._changed, {}
             texts = notices(list(ready), list(changed)) if ready or changed else []
+            broadcasts, self._texts = [each for each in self._texts if not each[1].done()], []
+            texts += [_TEXT + text for each, _ in broadcasts for text in each]
             async with asyncio.timeout(self._options.statement_timeout):
                 await link.fetch(_NOTIFY, self._channel, texts)
+            for _, sent in broadcasts:
+                if not sent.done():
+                    sent.set_result(None)
             if not self._stirred.is_set():
                 self._told.set()
 

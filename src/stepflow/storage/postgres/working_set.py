@@ -6,7 +6,7 @@ decision, the rest is loaded, and the same decision is made again over a fresh w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from stepflow.model.events import Event, Wait
@@ -16,10 +16,21 @@ from stepflow.model.runs import RunRecord
 from stepflow.storage._rules.records import RunState, record_of
 from stepflow.storage._sql.rows import Column, run_state, wait_of
 from stepflow.storage.postgres.operations.runs import LoadedRun
+from stepflow.storage.writes import CommitRun, CreateRun, Write
 from stepflow.types import EventId, RunId, WorkerId
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+def encode_batch(batch: Sequence[Write]) -> dict[int, str]:
+    """The entries of all commits as JSON text, by identity; done once, before a transaction waits for it."""
+    encoded: dict[int, str] = {}
+    for write in batch:
+        commit = write.commit if isinstance(write, CreateRun) else write
+        if isinstance(commit, CommitRun):
+            encoded[id(commit.entries)] = encode_entries(commit.entries).decode()
+    return encoded
 
 
 class NotLoaded(BaseException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from stepflow.errors import StorageError
 from stepflow.storage._wakeups import WakeupHub
@@ -14,7 +14,8 @@ from stepflow.storage.redis.network import Network
 from stepflow.storage.redis.opening import check, partitions
 from stepflow.storage.redis.options import RedisOptions
 from stepflow.storage.redis.sagas import Remembered
-from stepflow.storage.redis.wakeups import listen, message
+from stepflow.storage.redis.wakeups import broadcast_message, listen, message
+from stepflow.storage.writes import Broadcast
 from stepflow.types import RunId
 
 
@@ -81,6 +82,12 @@ class Session:
         self._changed.update(changed)
         if self._publisher is None or self._publisher.done():
             self._publisher = self._loop.create_task(self._publish())
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        """Tell everybody these texts: here at once, elsewhere when this returns."""
+        self._hub.tell([Broadcast(text=text) for text in texts])
+        told = broadcast_message(self._sender, texts)
+        await self.network.perform([on_store("PUBLISH", self.keys.channel, told)], kept=False)
 
     async def _publish(self) -> None:
         while self._ready or self._changed:

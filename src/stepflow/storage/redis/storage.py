@@ -15,7 +15,7 @@ from stepflow.failpoints import failpoint
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage._rules.applying import check_batch
 from stepflow.storage._rules.claims import CLAIM_EVENTS_LIMIT
 from stepflow.storage._rules.listing import check_limit, read_cursor, write_cursor
@@ -35,7 +35,7 @@ from stepflow.storage.redis.operations.checking import unsettled
 from stepflow.storage.redis.operations.creating import find_by_key
 from stepflow.storage.redis.operations.events import eligible
 from stepflow.storage.redis.operations.finishing import sweep
-from stepflow.storage.redis.operations.records import load
+from stepflow.storage.redis.operations.records import load, read_progress
 from stepflow.storage.redis.options import RedisOptions, read_url
 from stepflow.storage.redis.sagas import Act, Saga, perform, perform_all
 from stepflow.storage.redis.session import Session
@@ -257,6 +257,10 @@ class RedisStorage:
         held = await perform(session.network, load(self._act(session), run_id))
         return None if held is None else held.record()
 
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        session = self._open()
+        return await perform(session.network, read_progress(session.keys, run_ids))
+
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         session = self._open()
         held = await perform(session.network, find_by_key(self._act(session), idempotency_key))
@@ -361,6 +365,9 @@ class RedisStorage:
     # -------------------------------------------------------------- hints
     def wakeups(self) -> AsyncIterator[Wakeup]:
         return self._hub.listen()
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        await self._open().broadcast(texts)
 
     def _listeners_changed(self, count: int) -> None:
         for session in tuple(self._sessions.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from stepflow.errors import StorageError
 from stepflow.storage._wakeups import WakeupHub
 from stepflow.storage.redis.calls import pack
 from stepflow.storage.redis.network import Link, Network
-from stepflow.storage.writes import Anything
+from stepflow.storage.writes import Anything, Broadcast
 from stepflow.types import RunId
 
 _BETWEEN_TRIES: Final = 0.5
@@ -27,11 +27,12 @@ _MANY: Final = 1_000
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True):
-    """Who sends it, the queues with something to claim, the runs that changed; neither: look at everything."""
+    """Who sends it, the queues with something to claim, the runs that changed, what is broadcast; nothing of all this: look at everything."""
 
     sender: str
     ready: list[str]
     changed: list[RunId]
+    texts: list[str] = []
 
 
 _DECODER: Final = msgspec.json.Decoder(_Message)
@@ -42,6 +43,11 @@ def message(sender: str, ready: Collection[str], changed: Collection[RunId]) -> 
     if len(changed) > _MANY:
         return msgspec.json.encode(_Message(sender, [], []))
     return msgspec.json.encode(_Message(sender, sorted(ready), sorted(changed)))
+
+
+def broadcast_message(sender: str, texts: Sequence[str]) -> bytes:
+    """Texts for everybody, as they are published."""
+    return msgspec.json.encode(_Message(sender, [], [], list(texts)))
 
 
 async def listen(network: Network, channel: bytes, sender: str, hub: WakeupHub) -> None:
@@ -73,7 +79,9 @@ def _hand_on(heard: Any, sender: str, hub: WakeupHub) -> None:
         return
     if hints.sender == sender:
         return
-    if hints.ready or hints.changed:
+    if hints.texts:
+        hub.tell([Broadcast(text=text) for text in hints.texts])
+    elif hints.ready or hints.changed:
         hub.publish(ready=hints.ready, changed=hints.changed)
     else:
         hub.tell([Anything()])

@@ -15,9 +15,15 @@ class VersionPoller:
     """A thread that watches a version number, eagerly for a second after anything happened, and only while asked to."""
 
     def __init__(
-        self, version: Callable[[], int | None], on_change: Callable[[], None], *, idle: float
+        self,
+        version: Callable[[], int | None],
+        on_change: Callable[[], None],
+        *,
+        idle: float,
+        on_begin: Callable[[], None],
     ) -> None:
         self._version = version
+        self._on_begin = on_begin
         self._on_change = on_change
         self._idle = idle
         self._eager = min(_EAGER, idle)
@@ -44,6 +50,7 @@ class VersionPoller:
 
     def _watch(self, stopping: threading.Event) -> None:
         seen = self._version()
+        self._on_begin()
         while not stopping.wait(self._eager if self._clock.monotonic() < self._eager_until else self._idle):
             version = self._version()
             if version is None or version == seen:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ from stepflow.clock import SystemClock
 from stepflow.errors import StorageError
 from stepflow.storage._sql.rows import micros
 from stepflow.storage._wakeups import WakeupHub
+from stepflow.storage.sqlite.broadcasting import Broadcasts
 from stepflow.storage.sqlite.connection import connect, use_wal
 from stepflow.storage.sqlite.errors import translate
 from stepflow.storage.sqlite.liveness import Liveness
@@ -21,9 +24,10 @@ from stepflow.storage.sqlite.polling import VersionPoller
 from stepflow.storage.sqlite.reader import Reader, ReadingThread
 from stepflow.storage.sqlite.schema import migrate
 from stepflow.storage.sqlite.writer import Writer
-from stepflow.storage.writes import Anything
+from stepflow.storage.writes import Anything, Broadcast
 
 Result = TypeVar("Result")
+_log = logging.getLogger("stepflow.sqlite")
 
 
 class Session:
@@ -45,10 +49,15 @@ class Session:
             raise
         self._closers.append(self._writer.close)
         self.liveness: Liveness | None = None
+        self._hub = hub
+        self._broadcasts: Broadcasts | None = None
         self._reader: Reader | None = None
         self._apart: ReadingThread | None = None
         self.poller = VersionPoller(
-            self._writer.foreign_version, lambda: hub.tell([Anything()]), idle=options.poll / 1000
+            self._writer.foreign_version,
+            self._changed,
+            idle=options.poll / 1000,
+            on_begin=self._begin_to_hear,
         )
         if path is not None:
             try:
@@ -71,6 +80,8 @@ class Session:
         self._closers.append(self._reader.close)
         self._apart = ReadingThread(path, patience)
         self._closers.append(self._apart.close)
+        self._broadcasts = Broadcasts(path, self._reader, self._hub, patience=patience)
+        self._closers.append(self._broadcasts.close)
         self.liveness = Liveness(path)
         self._closers.append(self.liveness.close)
         self.liveness.sweep(self._reader.run(workers.registered))
@@ -97,6 +108,33 @@ class Session:
         self.check()
         return self._writer.run_now(work) if self._apart is None else await self._apart.run(work)
 
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        """Tell listeners here at once, and other processes before this returns."""
+        self.check()
+        self._hub.tell([Broadcast(text=text) for text in texts])
+        if self._broadcasts is not None:
+            self.poller.stir()
+            await asyncio.to_thread(self._broadcasts.send, texts)
+
+    # -------------------------------------------------------------- what other processes do
+    def _begin_to_hear(self) -> None:
+        if self._broadcasts is not None:
+            self._attempt(self._broadcasts.begin)
+
+    def _changed(self) -> None:
+        """Somebody else wrote. What was broadcast comes first: it may be about what else was written."""
+        if self._broadcasts is not None:
+            self._attempt(self._broadcasts.hear)
+        self._hub.tell([Anything()])
+
+    def _attempt(self, read: Callable[[], None]) -> None:
+        """In the poller's thread, which goes on whatever happens."""
+        try:
+            read()
+        except StorageError as error:
+            _log.debug("what other processes broadcast can't be read now (%s)", error)
+
+    # -------------------------------------------------------------- life
     def check(self) -> None:
         """Refuse to go on after a fork, or when the file under the path is not the one that was opened."""
         if os.getpid() != self._process:

@@ -15,7 +15,7 @@ from stepflow.failpoints import failpoint
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import JournalRow
 from stepflow.model.pages import Page
-from stepflow.model.runs import RunFilter, RunRecord
+from stepflow.model.runs import Progress, RunFilter, RunRecord
 from stepflow.storage._rules.applying import check_batch
 from stepflow.storage._rules.listing import check_limit, read_cursor, write_cursor
 from stepflow.storage._rules.records import Work
@@ -39,6 +39,7 @@ from stepflow.storage.transactions import StorageTransaction
 from stepflow.storage.writes import Claim, CreateRun, Outcome, Request, SendEvent, Wakeup, Write
 from stepflow.types import RunId, WorkerId
 
+_FEW_RUNS = 20
 _LOOK_FOR_DEAD_EVERY = timedelta(seconds=1)
 
 
@@ -250,6 +251,12 @@ class SqliteStorage:
     async def get_run(self, run_id: RunId) -> RunRecord | None:
         return self._open().read(lambda connection: read_record(connection, run_id))
 
+    async def read_progress(self, run_ids: Sequence[RunId]) -> Mapping[RunId, Progress]:
+        session = self._open()
+        if len(run_ids) <= _FEW_RUNS:
+            return session.read(lambda connection: runs.read_progress(connection, run_ids))
+        return await session.read_apart(lambda connection: runs.read_progress(connection, run_ids))
+
     async def find_run(self, idempotency_key: str) -> RunRecord | None:
         def work(connection: sqlite3.Connection) -> RunRecord | None:
             run_id = runs.id_of_key(connection, idempotency_key)
@@ -367,6 +374,9 @@ class SqliteStorage:
     # -------------------------------------------------------------- hints
     def wakeups(self) -> AsyncIterator[Wakeup]:
         return self._hub.listen()
+
+    async def broadcast(self, texts: Sequence[str]) -> None:
+        await self._open().broadcast(texts)
 
     def _tell(self, work: Work) -> None:
         if self._hub.heard:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from stepflow.model.events import Event
 from stepflow.model.payloads import Payload
-from stepflow.model.runs import RunFilter
+from stepflow.model.runs import Progress, RunFilter
+from stepflow.model.states import RunStatus
 from stepflow.storage._rules.listing import Place
 from stepflow.storage._sql.rows import (
     MUTABLE_COLUMNS,
@@ -36,6 +37,7 @@ _COLUMNS: Final = ", ".join(
 _LAST_SEQ = "coalesce((SELECT j.seq FROM @.journal j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), 0)"
 _WAITS = """(SELECT json_agg(json_build_array(w.event_id, w.run_id, w.after_pos, w.name, w.until_at))::text
     FROM @.waits w WHERE w.run_id = r.id)"""
+_PROGRESS: Final = f"SELECT r.id, {_LAST_SEQ}, r.status FROM @.runs r WHERE r.id = ANY($1::text[])"  # noqa: S608 - it is ours
 _LOAD: Final = (
     f"SELECT {_COLUMNS}, {_LAST_SEQ}, {_WAITS}, NULL, NULL FROM @.runs r WHERE r.id = ANY($1::text[])"  # noqa: S608 - our columns
 )
@@ -102,6 +104,12 @@ class LoadedRun(msgspec.Struct, frozen=True, gc=False):
 
 
 # ------------------------------------------------------------------ loading
+async def read_progress(link: Link, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
+    """How far those of the runs are that exist."""
+    rows = await link.fetch(_PROGRESS, list(run_ids))
+    return {run_id: Progress(seq, RunStatus(status)) for run_id, seq, status in rows}
+
+
 async def lock(
     link: Link,
     run_ids: Collection[RunId],

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import Entry
 from stepflow.model.payloads import NULL
-from stepflow.model.runs import RunRecord
+from stepflow.model.runs import Progress, RunRecord
+from stepflow.model.states import RunStatus
 from stepflow.storage._rules.records import RunState, record_of
-from stepflow.storage.redis.calls import Call, Script, evaluate, unpacked
+from stepflow.storage.redis.calls import Call, Script, command, evaluate, unpacked
 from stepflow.storage.redis.fields import (
     lane_of,
     micros,
@@ -91,6 +92,22 @@ def load_many(act: Act, run_ids: Sequence[RunId]) -> Saga[list[Held | None]]:
         return []
     replies = yield [load_call(act.keys, run_id) for run_id in run_ids]
     return [held_of(reply) for reply in replies]
+
+
+def read_progress(keys: Keys, run_ids: Sequence[RunId]) -> Saga[dict[RunId, Progress]]:
+    """How far those of the runs are that exist."""
+    if not run_ids:
+        return {}
+    places = [keys.of(run_id) for run_id in run_ids]
+    replies = yield [
+        command(here.tag, "HMGET", here.run(run_id), "seq", "status")
+        for here, run_id in zip(places, run_ids, strict=True)
+    ]
+    return {
+        run_id: Progress(int(seq), RunStatus(status.decode()))
+        for run_id, (seq, status) in zip(run_ids, replies, strict=True)
+        if status is not None
+    }
 
 
 def recall(act: Act, run_id: RunId, owner: WorkerId, seq: int) -> Held | None:

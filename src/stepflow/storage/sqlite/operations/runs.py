@@ -9,7 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from stepflow.model.payloads import Payload
-from stepflow.model.runs import RunFilter
+from stepflow.model.runs import Progress, RunFilter
+from stepflow.model.states import RunStatus
 from stepflow.storage._rules.listing import Place
 from stepflow.storage._sql.connection import Connection
 from stepflow.storage._sql.rows import (
@@ -46,6 +47,12 @@ class RunPlace(msgspec.Struct, array_like=True, frozen=True, gc=False):
     last_seq: int
 
 
+class RunProgress(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    id: RunId
+    last_seq: int
+    status: RunStatus
+
+
 class LoadedInput(msgspec.Struct, array_like=True, frozen=True, gc=False):
     run_id: RunId
     codec: str
@@ -75,12 +82,16 @@ _LOAD_AMONG: Final = _LOAD + AMONG
 _PLACES: Final = f"""
 SELECT json_group_array(json_array(r.id, r.worker, {_LAST_SEQ})) FROM stepflow_runs r WHERE {AMONG}
 """  # noqa: S608 - nothing in it is given from outside
+_PROGRESS: Final = f"""
+SELECT json_group_array(json_array(r.id, {_LAST_SEQ}, r.status)) FROM stepflow_runs r WHERE {AMONG}
+"""  # noqa: S608 - nothing in it is given from outside
 _INPUTS = """
 SELECT json_group_array(json_array(run_id, codec, input)) FROM stepflow_inputs
 WHERE run_id IN (SELECT value FROM json_each(?)) AND length(input) <= 65536
 """
 _LOADED = msgspec.json.Decoder(list[LoadedRun])
 _PLACED = msgspec.json.Decoder(list[RunPlace])
+_PROGRESSED = msgspec.json.Decoder(list[RunProgress])
 _INPUT_ROWS = msgspec.json.Decoder(list[LoadedInput])
 
 SAVE_RUNS: Final = insert(
@@ -121,6 +132,12 @@ def with_output(connection: Connection, loaded: LoadedRun) -> LoadedRun:
 def load_places(connection: Connection, run_ids: Iterable[RunId]) -> list[RunPlace]:
     """Those of the runs that exist, as a plain step commit needs them."""
     return fetch_json(connection, _PLACES, (_json(run_ids),), _PLACED)
+
+
+def read_progress(connection: Connection, run_ids: Iterable[RunId]) -> dict[RunId, Progress]:
+    """How far those of the runs are that exist."""
+    found = fetch_json(connection, _PROGRESS, (_json(run_ids),), _PROGRESSED)
+    return {run.id: Progress(run.last_seq, run.status) for run in found}
 
 
 def load_inputs(connection: Connection, run_ids: Sequence[RunId]) -> dict[RunId, Payload]:

@@ -16,7 +16,7 @@ _MOST_FIELDS = 32
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "run_id"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a run's log, cut to a size that many of can be kept."""
 
@@ -30,14 +30,16 @@ class Line:
 class Lines(logging.Handler):
     """Passes on what runs and steps log, as far as the process's own logging lets it through: its levels count here, too."""
 
-    def __init__(self, tell: Callable[[Line], None]) -> None:
+    def __init__(self, tell: Callable[[Line], None], *, wanted: Callable[[RunId], bool]) -> None:
+        """Both are called in the thread that logs; ``wanted`` says for which runs a line is made at all."""
         super().__init__()
         self._tell_line = tell
+        self._wanted = wanted
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called in the thread that logs. A line that can't be formatted is reported as `logging` reports it, and disturbs nobody."""
         run_id = getattr(record, "run_id", None)
-        if not isinstance(run_id, str):
+        if not isinstance(run_id, str) or not self._wanted(run_id):
             return
         try:
             line = Line(
@@ -47,7 +49,7 @@ class Lines(logging.Handler):
                 message=_cut(record.getMessage(), _LONGEST_MESSAGE),
                 fields=_fields(record),
             )
-        except Exception:  # noqa: BLE001 - a user's object that can't be shown; it is reported right below
+        except Exception:
             self.handleError(record)
             return
         self._tell_line(line)
