@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import islice
 
+from stepflow._runtime.glancing import AT_ONCE, Glances
 from stepflow.clock import Clock
 from stepflow.errors import NotOpenError, RunNotFoundError, StorageError
 from stepflow.model.failures import Failure
@@ -53,6 +55,7 @@ class Follower:
         self._waiters: dict[RunId, set[asyncio.Future[End]]] = {}
         self._completed: OrderedDict[RunId, End] = OrderedDict()
         self._watchers: dict[RunId, set[asyncio.Event]] = {}
+        self._glances = Glances(storage, clock, watched=self._watchers.keys, changed=self._changed)
         self._looking: asyncio.Task[None] | None = None
         self._look_at: set[RunId] = set()
         self._unset: Callable[[], None] | None = None
@@ -92,6 +95,11 @@ class Follower:
         events.discard(event)
         if not events:
             self._watchers.pop(run_id, None)
+            self._glances.forget(run_id)
+
+    def missed(self, run_id: RunId) -> None:
+        """Whoever was told that the run may have changed could not look: it is told again, with the next poll."""
+        self._glances.forget(run_id)
 
     def left(self, run_id: RunId, transition: Transition) -> None:
         """A run ended or was paused in this process."""
@@ -122,8 +130,7 @@ class Follower:
     def hint(self, run_id: RunId | None) -> None:
         """The run (None: any run) may have changed, somewhere."""
         if run_id is None:
-            for watched in list(self._watchers):
-                self._changed(watched)
+            self._glances.ask()
             self._look([waited for waited in self._waiters if not self._driven_here(waited)])
         else:
             self._changed(run_id)
@@ -147,6 +154,7 @@ class Follower:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        await self._glances.close()
         for run_id in list(self._waiters):
             self._fail(run_id, _closed())
         for run_id in list(self._watchers):
@@ -181,24 +189,40 @@ class Follower:
 
     async def _look_up(self) -> None:
         while self._look_at:
-            run_id = self._look_at.pop()
-            if run_id not in self._waiters:
-                continue
+            some = list(islice(self._look_at, AT_ONCE))
+            self._look_at.difference_update(some)
             try:
-                run = await self._storage.get_run(run_id)
+                for run_id in await self._standing([each for each in some if each in self._waiters]):
+                    await self._look_up_one(run_id)
             except StorageError as error:
-                _log.warning("run %s could not be read (%s); the next poll tries again", run_id, error)
+                _log.warning(
+                    "runs that are waited for could not be read (%s); the next poll tries again", error
+                )
                 return
-            if run is None:
-                self._fail(run_id, RunNotFoundError(run_id))
-            elif run.status.ended or run.status is RunStatus.PAUSED:
-                detail = run.pause_detail or (run.pause_reason.value if run.pause_reason else "")
-                self._tell(run_id, End(run.status, output=run.output, failure=run.failure, detail=detail))
+
+    async def _standing(self, run_ids: Sequence[RunId]) -> Sequence[RunId]:
+        """Those that have ended, are paused or are gone, which is seen at less cost than reading each."""
+        if len(run_ids) < 2:
+            return run_ids
+        found = await self._storage.read_progress(run_ids)
+        return [run_id for run_id in run_ids if run_id not in found or _stands_still(found[run_id].status)]
+
+    async def _look_up_one(self, run_id: RunId) -> None:
+        run = await self._storage.get_run(run_id)
+        if run is None:
+            self._fail(run_id, RunNotFoundError(run_id))
+        elif _stands_still(run.status):
+            detail = run.pause_detail or (run.pause_reason.value if run.pause_reason else "")
+            self._tell(run_id, End(run.status, output=run.output, failure=run.failure, detail=detail))
 
     def _fail(self, run_id: RunId, error: Exception) -> None:
         for waiter in self._waiters.pop(run_id, ()):
             if not waiter.done():
                 waiter.set_exception(error)
+
+
+def _stands_still(status: RunStatus) -> bool:
+    return status.ended or status is RunStatus.PAUSED
 
 
 def _closed() -> NotOpenError:

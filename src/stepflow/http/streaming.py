@@ -85,6 +85,7 @@ class Reading:
                     continue
                 except StorageError as error:
                     _log.warning("a stream waits for the storage (%s)", error)
+                    self._lookout.service.follower.missed(follower.run_id)
                     continue
                 for each in happened:
                     yield self._frame(follower, each)
