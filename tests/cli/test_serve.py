@@ -143,6 +143,7 @@ def test_an_app_is_served_to_those_who_have_a_key(here: Here) -> None:
         ({}, ("--insecure", "--host", "0.0.0.0"), "others can reach 0.0.0.0"),
         ({"STEPFLOW_API_KEY": KEY}, ("--insecure",), "the environment has one"),
         ({"STEPFLOW_API_KEY": KEY}, ("--cors", "*"), "an origin is scheme, host"),
+        ({"STEPFLOW_API_KEY": KEY}, ("--rate-limit", "many"), "'many' is no rate"),
         ({"STEPFLOW_API_KEY": KEY}, ("--host", "192.0.2.1"), "no address of this machine"),
         ({"STEPFLOW_API_KEY": KEY}, ("--host", ".."), "no address of this machine"),
         ({"STEPFLOW_API_KEY": KEY, "STEPFLOW_RUN_TOKEN_SECRET": "short"}, (), "at least 32 bytes"),
@@ -197,6 +198,17 @@ def test_insecure_serves_programs_on_this_machine_and_no_foreign_page(here: Here
 
     assert (program[0], page[0], rebound[0]) == (200, 403, 403)
     assert (server.process.returncode, errors) == (0, "")
+
+
+def test_a_caller_that_asks_too_much_is_told_to_wait(here: Here) -> None:
+    with serving("serve", "shop:app", "--rate-limit", "2/h", "--quiet", cwd=here.folder, env=KEYS) as server:
+        answers = [server.ask("GET", "/workflows", X_API_Key=KEY) for _ in range(3)]
+        other = server.ask("GET", "/workflows")
+        server.stop()
+
+    assert [status for status, _, _ in answers] == [200, 200, 429]
+    assert int(answers[2][2]["retry-after"]) > 1_700
+    assert other[0] == 401
 
 
 # ------------------------------------------------------------------ the end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from stepflow.cli.opening import Session, definition_of, run_async
 from stepflow.cli.output import err, note, print_json, text
 from stepflow.cli.serving import Offer, address_of, bind, serve_until_told
 from stepflow.cli.worker import AppTarget
+from stepflow.http.limiting import parse_rate
 from stepflow.types import Json
 
 Port = Annotated[int, typer.Option("--port", "-p", min=0, max=65535, metavar="PORT", help="0: any free one.")]
@@ -48,6 +50,14 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Ask nobody for a key; on this machine only.")
     ] = False,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit",
+            metavar="RATE",
+            help="What one caller may ask, like 100/s or '600/m, burst 20'; more is answered with 429.",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step, not only runs.")] = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -63,6 +73,9 @@ def serve(
     """
     loaded = load_app(app).value
     offer = _offer(loaded, host, insecure=insecure, worker=worker, origins=cors or [], log=not quiet)
+    if rate_limit is not None:
+        parse_rate(rate_limit)
+        offer = replace(offer, rate_limit=rate_limit)
     show_logs(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     bound = bind(host, port)
     address = address_of(bound)

@@ -38,6 +38,7 @@ class Offer:
     origins: Sequence[str] = ()
     token_secrets: Sequence[str] = ()
     log: bool = True
+    rate_limit: str | None = None
 
 
 async def serve_until_told(
@@ -55,6 +56,7 @@ async def serve_until_told(
                 auth=offer.auth,
                 cors=offer.origins,
                 run_token_secret=list(offer.token_secrets) or None,
+                rate_limit=offer.rate_limit,
             )
             application: Any = AccessLog(served, session.clock) if offer.log else served
             listener: Listener = _server().Listener(application, bound, grace=_GRACE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from stepflow.http.cors import Cors, is_preflight, same_origin
 from stepflow.http.endpoints import events, health, runs, streams, workflows
 from stepflow.http.hosting import App, observe, service_of
 from stepflow.http.inputs import Query, Refused, read_body, read_query, read_rest
+from stepflow.http.limiting import Limiter, caller_of, parse_rate
 from stepflow.http.lookout import Lookout
 from stepflow.http.messages import Answer, ClientGone, Request, Response, StreamingResponse, problem_response
 from stepflow.http.router import Matched, Router, WrongMethod
@@ -82,7 +84,8 @@ class Api:
     none) or a mapping of switches. ``cors`` are exact origins. ``on_auth_failure(context, result)`` hears of refusals; ``health_check()`` has
     a say in ``/health`` (both may be coroutine functions). ``run_token_view="status"`` hides inputs and results from run tokens, whose signing secret is
     ``run_token_secret``, or one that is made once and kept in the storage. A body has at most ``max_body`` bytes and takes at most
-    ``body_timeout``; a stream's silence lasts at most ``heartbeat``; beyond ``max_streams`` streams at once the answer is 503.
+    ``body_timeout``; a stream's silence lasts at most ``heartbeat``; beyond ``max_streams`` streams at once the answer is 503. ``rate_limit``, like
+    ``"100/s"`` or ``"600/m, burst 20"``, is what one credential may ask, or one address without a credential of its own, of this process: beyond it the answer is 429.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Api:
         body_timeout: Duration = "30s",
         heartbeat: Duration = "15s",
         max_streams: int = MAX_STREAMS,
+        rate_limit: str | None = None,
     ) -> None:
         if run_token_view not in ("full", "status"):
             raise DefinitionError(f"run_token_view={run_token_view!r}: 'full' or 'status'")
@@ -117,6 +121,7 @@ class Api:
         self._body_timeout = parse_duration(body_timeout).total_seconds()
         self._heartbeat = _positive("heartbeat", heartbeat)
         self._max_streams = max_streams
+        self._limiter = None if rate_limit is None else Limiter(parse_rate(rate_limit))
         self._streams = 0
         self._kept: tuple[Service, RunTokens] | None = None
         self._lookout: Lookout | None = None
@@ -230,6 +235,7 @@ class Api:
             run_tokens=tokens,
         )
         who = await decide(self._auth, context)
+        self._count(request, who, service)
         if who.denial is not None:
             return await self._refuse(context, who, query)
         if who.ambient and request.method not in _SAFE and not self._knows_origin(request):
@@ -251,6 +257,15 @@ class Api:
             lookout=self._lookout_of(service),
             is_healthy=self._health_check,
         )
+
+    def _count(self, request: Request, who: AuthResult, service: Service) -> None:
+        """``Refused`` if whoever asks has asked too much. Refused credentials count, too, for where they come from."""
+        if self._limiter is None:
+            return
+        wait = self._limiter.count(caller_of(who, request.client), service.clock.monotonic())
+        if wait:
+            detail = f"at most {self._limiter.limit.text} are answered; try again in {math.ceil(wait)} s"
+            raise Refused(problem("too-many-requests", detail, retryAfter=math.ceil(wait)))
 
     async def _run_tokens(self, service: Service, route: Route) -> RunTokens | None:
         if self._tokens is not None:

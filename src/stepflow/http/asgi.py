@@ -139,6 +139,7 @@ def request_of(
         body=body,
         scheme=scope.get("scheme", "http"),
         extra=scope if extra is None else extra,
+        client=(scope.get("client") or (None,))[0],
     )
 
 

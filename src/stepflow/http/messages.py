@@ -25,7 +25,7 @@ class Request:
 
     ``path`` was percent-decoded exactly once; ``query`` is the query string as it was sent. Names of ``headers`` are lower-case; one
     that came several times has its values joined by ``", "``. ``body`` is not read before it has to be. ``extra`` is the framework's own request, for
-    auth handlers. ``scheme`` is http or https, as the client sees it.
+    auth handlers. ``scheme`` is http or https, as the client sees it. ``client`` is the address that it comes from, as far as the server tells.
     """
 
     method: str
@@ -35,6 +35,7 @@ class Request:
     body: bytes | AsyncIterable[bytes] = b""
     scheme: str = "http"
     extra: Any = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,3 +23,4 @@ class ApiOptions(TypedDict, total=False):
     body_timeout: Duration
     heartbeat: Duration
     max_streams: int
+    rate_limit: str | None

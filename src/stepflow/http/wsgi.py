@@ -169,6 +169,7 @@ def request_of(environ: Environ, *, base_path: str, max_body: int) -> Request | 
         body=read_body(environ, max_body),
         scheme=environ.get("wsgi.url_scheme", "http"),
         extra=environ,
+        client=environ.get("REMOTE_ADDR") or None,
     )
 
 

@@ -77,6 +77,7 @@ def _asked(request: web.Request) -> Request | None:
         body=request.content.iter_any(),
         scheme=request.scheme,
         extra=request,
+        client=request.remote,
     )
 
 
