@@ -41,7 +41,7 @@ from stepflow.model.pages import Page
 from stepflow.model.runs import NewRun, RunFilter, RunRecord
 from stepflow.model.states import RunStatus
 from stepflow.model.steps import Run, RunEvent
-from stepflow.settings import StartOptions, checked_key, checked_priority, checked_tags
+from stepflow.settings import StartOptions, checked_key, checked_priority, checked_tags, due_at
 from stepflow.storage import writes
 from stepflow.storage.base import Storage
 from stepflow.storage.transactions import TransactionalStorage
@@ -158,22 +158,13 @@ class Service:
     def _new_run(self, definition: WorkflowDefinition, input: Any, options: StartOptions) -> NewRun:
         if options.id is not None and options.idempotency_key is not None:
             raise InputError("give id= or idempotency_key=, not both")
-        if options.delay is not None and options.at is not None:
-            raise InputError("give delay= or at=, not both")
-        if options.at is not None and options.at.tzinfo is None:
-            raise InputError(f"at={options.at!r} is naive; give it a time zone, e.g. datetime.now(UTC)")
         now = self._clock.now()
-        due_at = now
-        if options.delay is not None:
-            due_at = now + options.delay
-        elif options.at is not None:
-            due_at = max(now, options.at)
         return NewRun(
             id=self._new_id(now) if options.id is None else check_id("run id", options.id),
             workflow_id=definition.id,
             input=definition.encode_input(input, self._encode, self._values.decode),
             created_at=now,
-            due_at=due_at,
+            due_at=due_at(options, now),
             queue=definition.queue if options.queue is None else check_id("queue", options.queue),
             priority=checked_priority(options.priority),
             tags=checked_tags(options.tags or {}),

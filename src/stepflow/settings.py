@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from stepflow.errors import InputError
+from stepflow.durations import format_duration
+from stepflow.errors import DurationError, InputError
 from stepflow.model.ids import is_text
 from stepflow.types import RunId
 
@@ -63,3 +64,20 @@ def checked_key(key: str | None) -> str | None:
     if key is not None and not is_text(key, 500):
         raise InputError("an idempotency key has 1 to 500 characters")
     return key
+
+
+def due_at(options: StartOptions, now: datetime) -> datetime:
+    """When the run may begin. ``InputError`` and ``DurationError`` for an instant that does not exist, as none does after the year 9999."""
+    if options.delay is not None and options.at is not None:
+        raise InputError("give delay= or at=, not both")
+    if options.at is not None and options.at.tzinfo is None:
+        raise InputError(f"at={options.at!r} is naive; give it a time zone, e.g. datetime.now(UTC)")
+    try:
+        if options.delay is not None:
+            return now + options.delay
+        return now if options.at is None else max(now, options.at.astimezone(UTC))
+    except OverflowError:
+        if options.delay is not None:
+            delay = format_duration(options.delay)
+            raise DurationError(f"delay={delay!r} ends after the year 9999; give a shorter one") from None
+        raise InputError(f"at={options.at!r} lies after the year 9999 in UTC; give an earlier one") from None

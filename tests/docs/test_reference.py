@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import stepflow
+import stepflow.auth
 from docs.tools import facts, states
 from docs.tools.__main__ import generated, stale
 from stepflow.model import transitions
@@ -49,6 +50,12 @@ def test_every_public_name_has_a_reference_entry() -> None:
     documented = {name.removeprefix("stepflow.") for name in entries()}
 
     assert set(stepflow.__all__) - documented == set()
+
+
+def test_everything_about_who_may_do_what_has_a_reference_entry() -> None:
+    documented = {name.removeprefix("stepflow.auth.") for name in entries()}
+
+    assert set(stepflow.auth.__all__) - documented == set()
 
 
 def test_every_entry_of_the_reference_exists() -> None:

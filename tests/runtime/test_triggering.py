@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from stepflow import (
     DefinitionError,
+    DurationError,
     InputError,
     InvalidIdError,
     NotOpenError,
@@ -229,6 +230,22 @@ async def test_naive_and_contradictory_instants_are_refused() -> None:
 
 
 # ------------------------------------------------------------------ where
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"delay": timedelta.max},
+        {"delay": "2912256d"},
+        {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2)))},
+    ],
+)
+async def test_an_instant_after_the_year_9999_is_refused_before_anything_is_stored(when: Any) -> None:
+    async with living(double) as world:
+        with pytest.raises((DurationError, InputError), match="after the year 9999"):
+            await world.app.trigger(double, 1, **when)
+
+        assert world.storage.calls["write"] == 0
+
+
 async def test_a_run_keeps_its_tags_priority_and_queue() -> None:
     async with living(double, queues=["default", "bulk"]) as world:
         run = await world.app.trigger(double, 1, tags={"tenant": "a"}, priority=3, queue="bulk")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,7 +14,6 @@ from stepflow.http.call import Call
 from stepflow.http.history import read_history
 from stepflow.http.inputs import (
     Query,
-    Refused,
     check_media_type,
     duration,
     flag,
@@ -28,14 +25,12 @@ from stepflow.http.inputs import (
     whole_number,
 )
 from stepflow.http.messages import Response, json_response
-from stepflow.model.folding import fold_steps
+from stepflow.http.step_pages import read_place, read_steps_page, write_place
 from stepflow.model.ids import check_run_id, is_text, stable_digest
 from stepflow.model.runs import RunFilter
 from stepflow.model.states import RunStatus
-from stepflow.model.steps import StepView
 from stepflow.model.transitions import Action
 from stepflow.settings import StartOptions
-from stepflow.wire.problems import problem
 from stepflow.wire.records import (
     RunPage,
     RunState,
@@ -131,35 +126,11 @@ async def _stand_still(call: Call, limit: timedelta) -> None:
 async def list_steps(call: Call) -> Response:
     """All steps of a run, some at a time, in the order in which each was first recorded."""
     limit = whole_number(call.query, "limit", _MOST_STEPS, least=1, most=_MOST_STEPS)
-    first = _first_step(one(call.query, "cursor"), call.run_id)
+    begin = read_place(one(call.query, "cursor"), call.run_id)
     record = await call.service.record(call.run_id)
-    rows = await call.service.storage.read_journal(record.id, after=record.first_seq - 1)
-    steps: Sequence[StepView] = fold_steps([entry for row in rows for entry in row.entries], record.waits)
-    following = first + limit
-    return json_response(
-        StepPage(
-            items=step_records(steps[first:following], call.view),
-            next_cursor=_step_cursor(following, call.run_id) if following < len(steps) else None,
-        )
-    )
-
-
-def _step_cursor(first: int, run_id: str) -> str:
-    text = f"{first}.{stable_digest('steps', run_id, str(first), size=6)}"
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _first_step(cursor: str | None, run_id: str) -> int:
-    if cursor is None:
-        return 0
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except ValueError:
-        text = ""
-    found = re.fullmatch(r"([0-9]{1,9})\.[0-9a-f]{12}", text)
-    if found is None or _step_cursor(int(found[1]), run_id) != cursor:
-        raise Refused(problem("invalid-cursor", "the cursor is not one that this run's steps gave"))
-    return int(found[1])
+    steps, following = await read_steps_page(call.service.storage, record, begin, limit)
+    cursor = None if following is None else write_place(following, call.run_id)
+    return json_response(StepPage(items=step_records(steps, call.view), next_cursor=cursor))
 
 
 async def list_runs(call: Call) -> Response:
