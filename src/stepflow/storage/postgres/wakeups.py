@@ -173,8 +173,16 @@ class Messenger:
             texts = notices(list(ready), list(changed)) if ready or changed else []
             broadcasts, self._texts = [each for each in self._texts if not each[1].done()], []
             texts += [_TEXT + text for each, _ in broadcasts for text in each]
-            async with asyncio.timeout(self._options.statement_timeout):
-                await link.fetch(_NOTIFY, self._channel, texts)
+            try:
+                async with asyncio.timeout(self._options.statement_timeout):
+                    await link.fetch(_NOTIFY, self._channel, texts)
+            except BaseException:
+                for _, sent in broadcasts:
+                    if not sent.done():
+                        sent.set_exception(
+                            StorageUnavailableError("a connection was lost, and a broadcast with it")
+                        )
+                raise
             for _, sent in broadcasts:
                 if not sent.done():
                     sent.set_result(None)
