@@ -1,0 +1,170 @@
+// Calls: every request that the client makes, described once. No I/O.
+
+import { InputError } from "./errors.js";
+import type { Call, Query } from "./exchange.js";
+
+/** Milliseconds, or text such as `"30s"`, `"1h30m"`, `"3d"`. */
+export type Duration = number | string;
+
+/** How a run is started. */
+export interface TriggerOptions {
+  /** The run's own id: triggered again, it is the same run. Not with `idempotencyKey`. */
+  runId?: string | undefined;
+  /** Triggered again with the same key, it is the same run. The client makes one if you give neither. */
+  idempotencyKey?: string | undefined;
+  /** The run begins so much later. */
+  delay?: Duration | undefined;
+  /** Marks to find the run by; a name holds no colon. */
+  tags?: Readonly<Record<string, string>> | undefined;
+  /** Higher goes first; 0 unless given. */
+  priority?: number | undefined;
+  queue?: string | undefined;
+}
+
+/** How an event is sent. */
+export interface NotifyOptions {
+  /** To this run only. */
+  runId?: string | undefined;
+  /** Sent again with the same id, it is one event. The client makes one unless you do. */
+  id?: string | undefined;
+  /** Only the first event of this id counts; a second one fails with `EventConflictError`. */
+  once?: boolean | undefined;
+}
+
+/** Which runs to list. */
+export interface ListRunsOptions {
+  status?: string | readonly string[] | undefined;
+  workflowId?: string | undefined;
+  tags?: Readonly<Record<string, string>> | undefined;
+  createdAfter?: Date | string | undefined;
+  createdBefore?: Date | string | undefined;
+  queue?: string | undefined;
+  parentId?: string | undefined;
+  /** The former page's `nextCursor`, with the same filter. */
+  cursor?: string | null | undefined;
+  /** 50 unless given, at most 500. */
+  limit?: number | undefined;
+}
+
+/** For whom a fresh token is, and how long it is valid. */
+export interface RunTokenOptions {
+  /** The ids of events that it may send to its run. */
+  events?: readonly string[] | undefined;
+  /** 24 hours unless given. */
+  lifetime?: Duration | undefined;
+}
+
+export function trigger(workflowId: string, input: unknown, options: TriggerOptions): Call {
+  const { runId, idempotencyKey, delay, tags, priority, queue } = options;
+  return {
+    method: "POST",
+    path: `/trigger/${segment(workflowId)}`,
+    query: { runId, delay: duration(delay), queue, priority, tag: tagged(tags) },
+    headers: idempotencyKey === undefined ? {} : { "Idempotency-Key": headerText(idempotencyKey) },
+    body: input === undefined ? null : input,
+    safe: runId !== undefined || idempotencyKey !== undefined,
+  };
+}
+
+export function notify(eventId: string, payload: unknown, { runId, id, once }: NotifyOptions): Call {
+  return {
+    method: "POST",
+    path: `/notify/${eventId.split("/").map(segment).join("/")}`,
+    query: { runId, id, once: once ? true : undefined },
+    body: payload === undefined ? null : payload,
+    safe: id !== undefined,
+  };
+}
+
+/** `wait`: milliseconds for which the server may hold the answer back while the run goes on. */
+export function getRun(runId: string, { wait = 0, full = false } = {}): Call {
+  const query = { wait: wait > 0 ? duration(wait) : undefined, full: full ? true : undefined };
+  return { method: "GET", path: pathOf(runId), query, safe: true, held: wait };
+}
+
+export function listSteps(runId: string, cursor: string | null | undefined, limit: number | undefined): Call {
+  return { method: "GET", path: `${pathOf(runId)}/steps`, query: { cursor, limit }, safe: true };
+}
+
+export function listRuns(options: ListRunsOptions): Call {
+  const { status, tags, createdAfter, createdBefore, workflowId, queue, parentId, cursor, limit } = options;
+  const query: Query = {
+    status: status === undefined || typeof status === "string" ? status : status.join(",") || undefined,
+    workflowId,
+    tag: tagged(tags),
+    createdAfter: instant(createdAfter),
+    createdBefore: instant(createdBefore),
+    queue,
+    parentId,
+    cursor,
+    limit,
+  };
+  return { method: "GET", path: "/runs", query, safe: true };
+}
+
+export function operation(
+  runId: string,
+  name: "cancel" | "pause" | "resume" | "retry",
+  query: Query = {},
+): Call {
+  return { method: "POST", path: `${pathOf(runId)}/${name}`, query };
+}
+
+export function deleteRun(runId: string): Call {
+  return { method: "DELETE", path: pathOf(runId) };
+}
+
+/** One token more does no harm. */
+export function createRunToken(runId: string, { events = [], lifetime }: RunTokenOptions): Call {
+  const body = { events, lifetime: duration(lifetime) };
+  return { method: "POST", path: `${pathOf(runId)}/tokens`, body, safe: true };
+}
+
+export const listWorkflows: Call = { method: "GET", path: "/workflows", safe: true };
+
+/** An unhealthy server answers, too, and is asked once. */
+export const health: Call = { method: "GET", path: "/health", once: true, answers: [200, 503] };
+
+export function streamRun(runId: string, cursor: string | undefined): Call {
+  return { ...streamed(cursor), path: `${pathOf(runId)}/stream` };
+}
+
+export function streamRuns(runIds: readonly string[], cursor: string | undefined): Call {
+  return { ...streamed(cursor), path: "/stream", query: { runId: runIds } };
+}
+
+function streamed(cursor: string | undefined): Omit<Call, "path"> {
+  const headers: Record<string, string> = { Accept: "text/event-stream" };
+  if (cursor !== undefined) headers["Last-Event-ID"] = headerText(cursor);
+  return { method: "GET", headers, safe: true, answers: [200, 204] };
+}
+
+function pathOf(runId: string): string {
+  return `/runs/${segment(runId)}`;
+}
+
+/** An id as a part of a path, where some texts mean something else. */
+function segment(id: string): string {
+  if (["", ".", ".."].includes(id)) throw new InputError(`"${id}" is no id, nor a part of one`);
+  return encodeURIComponent(id);
+}
+
+function headerText(value: string): string {
+  if (/^[\x20-\x7e]+$/.test(value)) return value;
+  throw new InputError(`${JSON.stringify(value)} can't travel in a header: printable ASCII can`);
+}
+
+function duration(value: Duration | undefined): string | undefined {
+  return typeof value === "number" ? `${Math.round(value)}ms` : value;
+}
+
+function instant(value: Date | string | undefined): string | undefined {
+  return value instanceof Date ? value.toISOString() : value;
+}
+
+function tagged(tags: Readonly<Record<string, string>> = {}): string[] {
+  return Object.entries(tags).map(([name, value]) => {
+    if (name.includes(":")) throw new InputError(`tag ${name}: over HTTP a tag's name has no colon`);
+    return `${name}:${value}`;
+  });
+}

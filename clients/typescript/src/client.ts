@@ -1,0 +1,322 @@
+// Client: one Stepflow server, and all that can be asked of it.
+
+import * as calls from "./calls.js";
+import { Credentials, type AccessToken, type CredentialOptions } from "./credentials.js";
+import {
+  InputError,
+  ResultTimeoutError,
+  RunCancelledError,
+  RunFailedError,
+  RunPausedError,
+} from "./errors.js";
+import type { StreamEvent } from "./events.js";
+import { Exchange } from "./exchange.js";
+import { follow, type FollowOptions } from "./follow.js";
+import {
+  isEnded,
+  isOmitted,
+  type Health,
+  type Notified,
+  type Page,
+  type Run,
+  type RunItem,
+  type RunState,
+  type RunToken,
+  type Step,
+  type TriggeredRun,
+  type WorkflowInfo,
+} from "./records.js";
+import type { AnyRunId, EventPayload, InputOf, OutputOf, WorkflowId } from "./register.js";
+import { subscribe, type SubscribeOptions } from "./subscription.js";
+import { now, pause, type Pause } from "./time.js";
+import { TokenManager } from "./tokens.js";
+import { fetchTransport, type Transport } from "./transport.js";
+
+/** Where the server is, who asks, and how patiently. All times are milliseconds. */
+export interface StepflowClientOptions extends CredentialOptions {
+  /** Where the API is served, like `https://shop.example/stepflow`, or `/stepflow` on the page's own server. */
+  baseUrl: string;
+  /** Used in place of the environment's own. */
+  fetch?: typeof globalThis.fetch | undefined;
+  /** Used in place of `fetch` altogether. */
+  transport?: Transport | undefined;
+  /** Where tokens of runs are kept: in memory, unless you share or store them. */
+  tokens?: TokenManager | undefined;
+  /** A call is given up so long after it began, repetitions included: 30 s. */
+  timeout?: number | undefined;
+  /** Streams and waits that were connected once come back for so long: 5 minutes. `Infinity` is allowed. */
+  patience?: number | undefined;
+  /** A stream on which nothing comes for so long is opened anew: 60 s. (Heartbeats come every 15 s.) */
+  idleTimeout?: number | undefined;
+  /** How often a call that is safe to repeat is tried: 5 times. */
+  attempts?: number | undefined;
+  /** How pauses are made; for tests. */
+  pause?: Pause | undefined;
+  /** Scatters pauses and makes keys; for tests. */
+  random?: (() => number) | undefined;
+}
+
+/** Every call can be given up. */
+export interface RequestOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/** A call about one run: `accessToken` is the run's token, where the client's own credential does not reach. */
+export interface RunOptions extends RequestOptions {
+  accessToken?: AccessToken | undefined;
+}
+
+/** `full`: inputs and outputs, however large; without it those over 64 KiB are left out. */
+export interface GetRunOptions extends RunOptions {
+  full?: boolean | undefined;
+}
+
+/** `timeout`: milliseconds after which `ResultTimeoutError` is raised; for ever unless given. */
+export interface WaitOptions extends RunOptions {
+  timeout?: number | undefined;
+}
+
+export interface StreamOptions extends RunOptions, Pick<FollowOptions, "lastEventId" | "onConnection"> {}
+
+export interface StartAndStreamOptions
+  extends calls.TriggerOptions, RequestOptions, Pick<FollowOptions, "onConnection"> {}
+
+/** An input may be left out where the workflow takes none. */
+export type InputArguments<W extends WorkflowId, Options> =
+  null extends InputOf<W>
+    ? [input?: InputOf<W>, options?: Options]
+    : undefined extends InputOf<W>
+      ? [input?: InputOf<W>, options?: Options]
+      : [input: InputOf<W>, options?: Options];
+
+/** Milliseconds that the server is asked to hold a request for a run that goes on. */
+const HELD = 30_000;
+
+export class StepflowClient {
+  /** The tokens of runs that this client started, and those that you give it. */
+  readonly tokens: TokenManager;
+  private readonly exchange: Exchange;
+  private readonly credentials: Credentials;
+  private readonly random: () => number;
+
+  /** No I/O. `InputError` for options that can't be used. */
+  constructor(options: StepflowClientOptions) {
+    if (!options.baseUrl) throw new InputError("baseUrl is where the API is served");
+    this.tokens = options.tokens ?? new TokenManager();
+    this.credentials = new Credentials(options, this.tokens);
+    this.random = options.random ?? random;
+    this.exchange = new Exchange({
+      address: options.baseUrl.replace(/\/+$/, ""),
+      transport: options.transport ?? fetchTransport(options.fetch),
+      credentials: this.credentials,
+      timeout: options.timeout ?? 30_000,
+      patience: options.patience ?? 300_000,
+      idleTimeout: options.idleTimeout ?? 60_000,
+      attempts: options.attempts ?? 5,
+      pause: options.pause ?? pause,
+      random: this.random,
+    });
+  }
+
+  // ------------------------------------------------------------------ starting and events
+  /**
+   * Start a run; returns when it is durable. Sent under a key, so that it is started once however often it has to be sent.
+   * `UnknownWorkflowError`, `InputError`, `RunConflictError`.
+   */
+  async trigger<W extends WorkflowId>(
+    workflowId: W,
+    ...[input, options = {}]: InputArguments<W, calls.TriggerOptions & RequestOptions>
+  ): Promise<TriggeredRun<W>> {
+    if (options.runId !== undefined && options.idempotencyKey !== undefined) {
+      throw new InputError("give runId or idempotencyKey, not both");
+    }
+    const own = options.runId === undefined && options.idempotencyKey === undefined;
+    const keyed = own ? { ...options, idempotencyKey: this.newId() } : options;
+    const call = calls.trigger(workflowId, input, keyed);
+    const run = await this.exchange.send<TriggeredRun<W>>(call, { signal: options.signal });
+    if (this.credentials.needsRunTokens && run.publicAccessToken) {
+      await this.tokens.set(run.runId, run.publicAccessToken, run.expiresAt);
+    }
+    return own ? { ...run, created: true } : run; // an attempt of ours did start it, even if its answer was lost
+  }
+
+  /** Start a run and follow it: every event of it, from the first to the last. */
+  async *stream<W extends WorkflowId>(
+    workflowId: W,
+    ...[input, options = {}]: InputArguments<W, StartAndStreamOptions>
+  ): AsyncGenerator<StreamEvent<W>, void, undefined> {
+    const { runId } = await this.trigger(
+      workflowId,
+      ...([input, options] as InputArguments<W, StartAndStreamOptions>),
+    );
+    const { signal, onConnection } = options;
+    yield* this.streamRun<W>(runId, { signal, onConnection, lastEventId: "0" });
+  }
+
+  /** Send an event. `EventConflictError` if another was first (`once`), `OperationRefusedError` if its run has ended. */
+  notify<E extends string>(
+    eventId: E,
+    payload: EventPayload<E>,
+    options: calls.NotifyOptions & RunOptions = {},
+  ): Promise<Notified> {
+    const call = calls.notify(eventId, payload, { ...options, id: options.id ?? this.newId() });
+    return this.exchange.send(call, options);
+  }
+
+  // ------------------------------------------------------------------ reading
+  /** The run as it is now. `RunNotFoundError`. */
+  getRun<W extends WorkflowId = WorkflowId>(
+    runId: AnyRunId<W>,
+    options: GetRunOptions = {},
+  ): Promise<Run<W>> {
+    return this.exchange.send(calls.getRun(runId, { full: options.full ?? false }), { ...options, runId });
+  }
+
+  /** The run once it has ended or is paused, whatever became of it. `ResultTimeoutError`: it goes on. */
+  async waitForRun<W extends WorkflowId = WorkflowId>(
+    runId: AnyRunId<W>,
+    options: WaitOptions = {},
+  ): Promise<Run<W>> {
+    const { timeout = Infinity } = options;
+    const begun = now();
+    for (let patient = false; ; patient = true) {
+      const wait = Math.max(0, Math.min(HELD, timeout - (now() - begun)));
+      const call = { ...calls.getRun(runId, { wait }), patient };
+      const asked = now();
+      const run = await this.exchange.send<Run<W>>(call, { ...options, runId });
+      if (isEnded(run) || run.status === "paused") return run;
+      if (now() - begun >= timeout) throw new ResultTimeoutError(runId, timeout);
+      // A server that holds nothing back (it closes, or it can't) is not asked again at once.
+      const least = Math.min(1000, timeout - (now() - begun)) - (now() - asked);
+      if (least > 0) await this.exchange.settings.pause(least, options.signal);
+    }
+  }
+
+  /** The run's output, once there is one, however large. `RunFailedError`, `RunCancelledError`, `RunPausedError`, `ResultTimeoutError`. */
+  async waitForResult<W extends WorkflowId = WorkflowId>(
+    runId: AnyRunId<W>,
+    options: WaitOptions = {},
+  ): Promise<OutputOf<W>> {
+    const run: Run = await this.waitForRun(runId, options);
+    if (run.status === "failed") throw new RunFailedError(runId, run.error);
+    if (run.status === "cancelled") throw new RunCancelledError(runId);
+    if (run.status === "paused") throw new RunPausedError(runId, run.pauseReason);
+    const whole: Run = isOmitted(run.output) ? await this.getRun(runId, { ...options, full: true }) : run;
+    return whole.output;
+  }
+
+  /** The run's steps in the order in which each was first recorded, a page at a time. */
+  listSteps(
+    runId: string,
+    options: RunOptions & { cursor?: string | null; limit?: number } = {},
+  ): Promise<Page<Step>> {
+    return this.exchange.send(calls.listSteps(runId, options.cursor, options.limit), { ...options, runId });
+  }
+
+  /** Runs, newest first, without input, output and steps, a page at a time. */
+  listRuns(options: calls.ListRunsOptions & RequestOptions = {}): Promise<Page<RunItem>> {
+    return this.exchange.send(calls.listRuns(options), { signal: options.signal });
+  }
+
+  /** The registered workflows, with the JSON Schema of what each takes and gives. */
+  async listWorkflows(options: RequestOptions = {}): Promise<WorkflowInfo[]> {
+    return (await this.exchange.send<{ items: WorkflowInfo[] }>(calls.listWorkflows, options)).items;
+  }
+
+  /** How the server is: asked once; `ServerUnavailableError` if there is no answer. */
+  health(options: RequestOptions = {}): Promise<Health> {
+    return this.exchange.send(calls.health, options);
+  }
+
+  // ------------------------------------------------------------------ following
+  /**
+   * The run's events, until it has ended. A connection that is lost is made again, behind the last event you were given. Without
+   * `lastEventId` the first event is the run as it is; of a run that has ended it is the only one.
+   */
+  streamRun<W extends WorkflowId = WorkflowId>(
+    runId: AnyRunId<W>,
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamEvent<W>, void, undefined> {
+    return follow<W>(this.exchange, [runId], false, { ...options, runId });
+  }
+
+  /** The events of several runs on one connection, until all have ended. Needs a credential that may see them all. */
+  streamRuns(
+    runIds: readonly string[],
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamEvent, void, undefined> {
+    if (!runIds.length) throw new InputError("name at least one run to follow");
+    return follow(this.exchange, runIds, true, options);
+  }
+
+  /** Be told of the run as it goes on. Returns at once; what it returns ends the subscription, not the run. */
+  subscribeToRun<W extends WorkflowId = WorkflowId>(
+    runId: AnyRunId<W>,
+    options: SubscribeOptions<W>,
+  ): () => void {
+    const controller = new AbortController();
+    const stop = (): void => {
+      options.signal?.removeEventListener("abort", stop);
+      controller.abort();
+    };
+    if (options.signal?.aborted) stop();
+    else options.signal?.addEventListener("abort", stop);
+    const { accessToken, onConnection } = options;
+    const { signal } = controller;
+    void subscribe(this.streamRun<W>(runId, { accessToken, onConnection, signal }), options, signal).finally(
+      stop,
+    );
+    return stop;
+  }
+
+  // ------------------------------------------------------------------ operations: they need a secret key
+  /** Ask the run to end: it cleans up. `force`: it is ended in the storage, at once. */
+  cancelRun(runId: string, options: RequestOptions & { force?: boolean } = {}): Promise<RunState> {
+    return this.exchange.send(
+      calls.operation(runId, "cancel", { force: options.force === true ? true : undefined }),
+      options,
+    );
+  }
+
+  /** Nothing new starts in the run; steps that run are recorded. Events and timers are kept. */
+  pauseRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
+    return this.exchange.send(calls.operation(runId, "pause"), options);
+  }
+
+  /** A paused run goes on. */
+  resumeRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
+    return this.exchange.send(calls.operation(runId, "resume"), options);
+  }
+
+  /** A failed or cancelled run begins again from the top; what succeeded in it is not done again. */
+  retryRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
+    return this.exchange.send(calls.operation(runId, "retry"), options);
+  }
+
+  /** Forget an ended or paused run. */
+  deleteRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
+    return this.exchange.send(calls.deleteRun(runId), options);
+  }
+
+  /** A fresh token: the right to watch this run, and to send it these events. For your server to hand out. */
+  createRunToken(runId: string, options: calls.RunTokenOptions & RequestOptions = {}): Promise<RunToken> {
+    return this.exchange.send(calls.createRunToken(runId, options), options);
+  }
+
+  /** 128 random bits, from the environment's own source where it has one. */
+  private newId(): string {
+    let id = "client-";
+    for (let part = 0; part < 4; part++) {
+      id += Math.floor(this.random() * 2 ** 32)
+        .toString(16)
+        .padStart(8, "0");
+    }
+    return id;
+  }
+}
+
+function random(): number {
+  const source = globalThis.crypto as Crypto | undefined;
+  if (!source) return Math.random();
+  return (source.getRandomValues(new Uint32Array(1))[0] ?? 0) / 2 ** 32;
+}
