@@ -155,7 +155,8 @@ function headerText(value: string): string {
 }
 
 function duration(value: Duration | undefined): string | undefined {
-  return typeof value === "number" ? `${Math.round(value)}ms` : value;
+  if (typeof value !== "number") return value;
+  return value % 1000 ? `${Math.round(value)}ms` : `${value / 1000}s`;
 }
 
 function instant(value: Date | string | undefined): string | undefined {

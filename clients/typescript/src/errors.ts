@@ -178,47 +178,52 @@ export class ResultTimeoutError extends StepflowError {
   }
 }
 
-const table = {
-  "invalid-json": InputError,
-  "invalid-cursor": InputError,
-  "invalid-duration": InputError,
-  "invalid-id": InputError,
-  "invalid-input": InputError,
-  "unstorable-value": InputError,
+/** The slugs that a server of this release sends. */
+export type ProblemType =
+  | "invalid-json"
+  | "invalid-cursor"
+  | "invalid-duration"
+  | "invalid-id"
+  | "invalid-input"
+  | "unstorable-value"
+  | "payload-too-large"
+  | "run-not-found"
+  | "unknown-workflow"
+  | "run-conflict"
+  | "event-conflict"
+  | "operation-refused"
+  | "unauthenticated"
+  | "forbidden"
+  | "not-found"
+  | "method-not-allowed"
+  | "request-timeout"
+  | "body-too-large"
+  | "unsupported-media-type"
+  | "too-many-requests"
+  | "too-many-streams"
+  | "closing"
+  | "unavailable"
+  | "not-open"
+  | "storage-unavailable"
+  | "storage-full"
+  | "schema-mismatch"
+  | "storage-error"
+  | "unreadable-value"
+  | "misconfigured"
+  | "internal-error";
+
+/** Errors that carry data of their own go by their slug, all others by their status: so a newer server's are told apart, too. */
+const byType: Readonly<Record<string, typeof StepflowError>> = {
   "payload-too-large": PayloadTooLargeError,
   "run-not-found": RunNotFoundError,
   "unknown-workflow": UnknownWorkflowError,
   "run-conflict": RunConflictError,
   "event-conflict": EventConflictError,
   "operation-refused": OperationRefusedError,
-  unauthenticated: UnauthenticatedError,
-  forbidden: ForbiddenError,
-  "not-found": RemoteError,
-  "method-not-allowed": RemoteError,
-  "request-timeout": RemoteError,
-  "body-too-large": RemoteError,
-  "unsupported-media-type": RemoteError,
-  "too-many-requests": ServerUnavailableError,
-  "too-many-streams": ServerUnavailableError,
-  closing: ServerUnavailableError,
-  unavailable: ServerUnavailableError,
-  "not-open": ServerUnavailableError,
-  "storage-unavailable": ServerUnavailableError,
-  "storage-full": ServerUnavailableError,
-  "schema-mismatch": ServerUnavailableError,
-  "storage-error": ServerUnavailableError,
-  "unreadable-value": RemoteError,
-  misconfigured: RemoteError,
-  "internal-error": RemoteError,
-} satisfies Record<string, typeof StepflowError>;
-
-/** The slugs that a server of this release sends. */
-export type ProblemType = keyof typeof table;
-
-/** Which class each slug becomes. */
-export const problemErrors: Readonly<Record<string, typeof StepflowError>> = table;
+} satisfies Partial<Record<ProblemType, typeof StepflowError>>;
 
 const byStatus: Readonly<Record<number, typeof StepflowError>> = {
+  400: InputError,
   401: UnauthenticatedError,
   403: ForbiddenError,
   429: ServerUnavailableError,
@@ -247,10 +252,12 @@ export function readProblem(status: number, body: string, retryAfter?: number): 
   };
 }
 
-/** The error that a document stands for. An unknown `type` goes by its status, so a newer server's refusals are still told apart. */
+/** The error that a document stands for. */
 export function errorOf(problem: Problem): StepflowError {
-  const known = Object.prototype.hasOwnProperty.call(problemErrors, problem.type);
-  const Kind = (known ? problemErrors[problem.type] : byStatus[problem.status]) ?? RemoteError;
+  const Kind =
+    (Object.hasOwn(byType, problem.type) ? byType[problem.type] : undefined) ??
+    byStatus[problem.status] ??
+    RemoteError;
   return new Kind(problem.detail || problem.title, problem);
 }
 

@@ -86,7 +86,10 @@ export interface Log extends Told<"log"> {
   fields: Record<string, unknown>;
 }
 
-/** What a stream tells. Journal events come in order, each exactly once; `step:start`, `step:retry` and `log` are best effort. */
+/**
+ * What a stream tells. Journal events come in order, each exactly once; `step:start`, `step:retry` and `log` are best effort. A newer
+ * server may tell more: leave alone what you don't know.
+ */
 export type StreamEvent<W extends WorkflowId = WorkflowId> =
   | RunSnapshot<W>
   | StepComplete
@@ -103,25 +106,6 @@ export type StreamEvent<W extends WorkflowId = WorkflowId> =
   | StepStart
   | StepRetry
   | Log;
-
-/** The types of events that this release knows; a newer server's others are left out of streams. */
-export const eventTypes = [
-  "run",
-  "step:complete",
-  "step:failed",
-  "run:suspended",
-  "run:resumed",
-  "run:retrying",
-  "run:paused",
-  "run:continued",
-  "run:cancelling",
-  "execution:complete",
-  "execution:failed",
-  "execution:cancelled",
-  "step:start",
-  "step:retry",
-  "log",
-] as const satisfies readonly StreamEvent["type"][];
 
 type Picture = Omit<Run, "status"> & { status: RunStatus };
 

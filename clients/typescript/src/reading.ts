@@ -1,7 +1,7 @@
 // Reading: what a stream's pieces mean to its reader, and from where it goes on once it was cut. Pure.
 
 import { RemoteError } from "./errors.js";
-import { eventTypes, type StreamEvent } from "./events.js";
+import type { StreamEvent } from "./events.js";
 import { isEnded } from "./records.js";
 import { Parser, type Message } from "./sse.js";
 
@@ -51,7 +51,7 @@ export class Reading {
       }
       this.cursor = message.id || this.cursor;
       const event = read(message);
-      if (!event || !this.isNews(event)) continue;
+      if (!this.isNews(event)) continue;
       this.progress = true;
       this.note(event);
       yield event;
@@ -89,9 +89,7 @@ export class Reading {
   }
 }
 
-/** The event of a message; undefined for a type that a newer server may send. */
-function read(message: Message): StreamEvent | undefined {
-  if (!(eventTypes as readonly string[]).includes(message.event)) return undefined;
+function read(message: Message): StreamEvent {
   try {
     return JSON.parse(message.data) as StreamEvent;
   } catch (error) {
