@@ -16,7 +16,7 @@ PYTEST_ARGS ?= -n auto --dist loadscope
 # The pure half of the library is covered completely, lines and branches; which that is, pyproject.toml says.
 COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints
+.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,11 @@ demo: $(VENV)/.installed ## watch a workflow survive a kill -9 (real data, no se
 
 test: $(VENV)/.installed ## run every test, then the engine's tests on each other Python found
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)
+	@$(MAKE) --no-print-directory test-clients
 	@$(MAKE) --no-print-directory test-other-pythons
+
+test-clients: $(VENV)/.installed ## run the tests of the JavaScript packages, where this machine has Node 20 and npm
+	@scripts/with-node npm test --silent
 
 test-other-pythons: ## run the engine's tests on Python 3.12 and 3.13, where this machine has them
 	@for version in $(OTHER_PYTHONS); do \
@@ -46,9 +50,14 @@ check: $(VENV)/.installed ## check format, style, types, import directions, spel
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	@$(MAKE) --no-print-directory check-clients
 	@$(MAKE) --no-print-directory docs
 
+check-clients: ## check the JavaScript packages: format, style, types, what would be published, sizes
+	@scripts/with-node npm run --silent check
+
 fix: $(VENV)/.installed ## format, and repair what the style checker can repair
+	@scripts/with-node npm run --silent fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -4,8 +4,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 120_000, // a deadline, not a wait: what takes long here is compilers and servers on a busy machine
+    hookTimeout: 120_000,
     maxWorkers: 2,
     dangerouslyIgnoreUnhandledErrors: false,
   },
