@@ -1,7 +1,7 @@
 // Client: one Stepflow server, and all that can be asked of it.
 
 import * as calls from "./calls.js";
-import { Credentials, type AccessToken, type CredentialOptions } from "./credentials.js";
+import { credentialsOf, type AccessToken, type CredentialOptions } from "./credentials.js";
 import {
   InputError,
   ResultTimeoutError,
@@ -10,7 +10,7 @@ import {
   RunPausedError,
 } from "./errors.js";
 import type { StreamEvent } from "./events.js";
-import { Exchange } from "./exchange.js";
+import { exchangeWith, type Exchange } from "./exchange.js";
 import { follow, type FollowOptions } from "./follow.js";
 import {
   isEnded,
@@ -28,7 +28,7 @@ import {
 } from "./records.js";
 import type { AnyRunId, EventPayload, InputOf, OutputOf, WorkflowId } from "./register.js";
 import { subscribe, type SubscribeOptions } from "./subscription.js";
-import { now, pause, type Pause } from "./time.js";
+import { linked, now, pause, type Pause } from "./time.js";
 import { TokenManager } from "./tokens.js";
 import { fetchTransport, type Transport } from "./transport.js";
 
@@ -96,19 +96,18 @@ export class StepflowClient {
   /** The tokens of runs that this client started, and those that you give it. */
   readonly tokens: TokenManager;
   private readonly exchange: Exchange;
-  private readonly credentials: Credentials;
+  private readonly send: Exchange["send"];
   private readonly random: () => number;
 
   /** No I/O. `InputError` for options that can't be used. */
   constructor(options: StepflowClientOptions) {
     if (!options.baseUrl) throw new InputError("baseUrl is where the API is served");
     this.tokens = options.tokens ?? new TokenManager();
-    this.credentials = new Credentials(options, this.tokens);
     this.random = options.random ?? random;
-    this.exchange = new Exchange({
+    this.exchange = exchangeWith({
       address: options.baseUrl.replace(/\/+$/, ""),
       transport: options.transport ?? fetchTransport(options.fetch),
-      credentials: this.credentials,
+      credentials: credentialsOf(options, this.tokens),
       timeout: options.timeout ?? 30_000,
       patience: options.patience ?? 300_000,
       idleTimeout: options.idleTimeout ?? 60_000,
@@ -116,6 +115,7 @@ export class StepflowClient {
       pause: options.pause ?? pause,
       random: this.random,
     });
+    this.send = this.exchange.send;
   }
 
   // ------------------------------------------------------------------ starting and events
@@ -133,8 +133,8 @@ export class StepflowClient {
     const own = options.runId === undefined && options.idempotencyKey === undefined;
     const keyed = own ? { ...options, idempotencyKey: this.newId() } : options;
     const call = calls.trigger(workflowId, input, keyed);
-    const run = await this.exchange.send<TriggeredRun<W>>(call, { signal: options.signal });
-    if (this.credentials.needsRunTokens && run.publicAccessToken) {
+    const run = await this.send<TriggeredRun<W>>(call, { signal: options.signal });
+    if (this.exchange.settings.credentials.needsRunTokens && run.publicAccessToken) {
       await this.tokens.set(run.runId, run.publicAccessToken, run.expiresAt);
     }
     return own ? { ...run, created: true } : run; // an attempt of ours did start it, even if its answer was lost
@@ -160,7 +160,7 @@ export class StepflowClient {
     options: calls.NotifyOptions & RunOptions = {},
   ): Promise<Notified> {
     const call = calls.notify(eventId, payload, { ...options, id: options.id ?? this.newId() });
-    return this.exchange.send(call, options);
+    return this.send(call, options);
   }
 
   // ------------------------------------------------------------------ reading
@@ -169,7 +169,7 @@ export class StepflowClient {
     runId: AnyRunId<W>,
     options: GetRunOptions = {},
   ): Promise<Run<W>> {
-    return this.exchange.send(calls.getRun(runId, { full: options.full ?? false }), { ...options, runId });
+    return this.send(calls.getRun(runId, { full: options.full ?? false }), { ...options, runId });
   }
 
   /** The run once it has ended or is paused, whatever became of it. `ResultTimeoutError`: it goes on. */
@@ -179,11 +179,11 @@ export class StepflowClient {
   ): Promise<Run<W>> {
     const { timeout = Infinity } = options;
     const begun = now();
-    for (let patient = false; ; patient = true) {
+    for (let patient: { patient?: true } = {}; ; patient = { patient: true }) {
       const wait = Math.max(0, Math.min(HELD, timeout - (now() - begun)));
-      const call = { ...calls.getRun(runId, { wait }), patient };
+      const call = { ...calls.getRun(runId, { wait }), ...patient };
       const asked = now();
-      const run = await this.exchange.send<Run<W>>(call, { ...options, runId });
+      const run = await this.send<Run<W>>(call, { ...options, runId });
       if (isEnded(run) || run.status === "paused") return run;
       if (now() - begun >= timeout) throw new ResultTimeoutError(runId, timeout);
       // A server that holds nothing back (it closes, or it can't) is not asked again at once.
@@ -210,22 +210,22 @@ export class StepflowClient {
     runId: string,
     options: RunOptions & { cursor?: string | null; limit?: number } = {},
   ): Promise<Page<Step>> {
-    return this.exchange.send(calls.listSteps(runId, options.cursor, options.limit), { ...options, runId });
+    return this.send(calls.listSteps(runId, options.cursor, options.limit), { ...options, runId });
   }
 
   /** Runs, newest first, without input, output and steps, a page at a time. */
   listRuns(options: calls.ListRunsOptions & RequestOptions = {}): Promise<Page<RunItem>> {
-    return this.exchange.send(calls.listRuns(options), { signal: options.signal });
+    return this.send(calls.listRuns(options), { signal: options.signal });
   }
 
   /** The registered workflows, with the JSON Schema of what each takes and gives. */
   async listWorkflows(options: RequestOptions = {}): Promise<WorkflowInfo[]> {
-    return (await this.exchange.send<{ items: WorkflowInfo[] }>(calls.listWorkflows, options)).items;
+    return (await this.send<{ items: WorkflowInfo[] }>(calls.listWorkflows, options)).items;
   }
 
   /** How the server is: asked once; `ServerUnavailableError` if there is no answer. */
   health(options: RequestOptions = {}): Promise<Health> {
-    return this.exchange.send(calls.health, options);
+    return this.send(calls.health, options);
   }
 
   // ------------------------------------------------------------------ following
@@ -256,15 +256,13 @@ export class StepflowClient {
   ): () => void {
     const controller = new AbortController();
     const stop = (): void => {
-      options.signal?.removeEventListener("abort", stop);
       controller.abort();
     };
-    if (options.signal?.aborted) stop();
-    else options.signal?.addEventListener("abort", stop);
+    const unlink = linked(options.signal, stop);
     const { accessToken, onConnection } = options;
     const { signal } = controller;
     void subscribe(this.streamRun<W>(runId, { accessToken, onConnection, signal }), options, signal).finally(
-      stop,
+      unlink,
     );
     return stop;
   }
@@ -272,7 +270,7 @@ export class StepflowClient {
   // ------------------------------------------------------------------ operations: they need a secret key
   /** Ask the run to end: it cleans up. `force`: it is ended in the storage, at once. */
   cancelRun(runId: string, options: RequestOptions & { force?: boolean } = {}): Promise<RunState> {
-    return this.exchange.send(
+    return this.send(
       calls.operation(runId, "cancel", { force: options.force === true ? true : undefined }),
       options,
     );
@@ -280,27 +278,27 @@ export class StepflowClient {
 
   /** Nothing new starts in the run; steps that run are recorded. Events and timers are kept. */
   pauseRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
-    return this.exchange.send(calls.operation(runId, "pause"), options);
+    return this.send(calls.operation(runId, "pause"), options);
   }
 
   /** A paused run goes on. */
   resumeRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
-    return this.exchange.send(calls.operation(runId, "resume"), options);
+    return this.send(calls.operation(runId, "resume"), options);
   }
 
   /** A failed or cancelled run begins again from the top; what succeeded in it is not done again. */
   retryRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
-    return this.exchange.send(calls.operation(runId, "retry"), options);
+    return this.send(calls.operation(runId, "retry"), options);
   }
 
   /** Forget an ended or paused run. */
   deleteRun(runId: string, options: RequestOptions = {}): Promise<RunState> {
-    return this.exchange.send(calls.deleteRun(runId), options);
+    return this.send(calls.deleteRun(runId), options);
   }
 
   /** A fresh token: the right to watch this run, and to send it these events. For your server to hand out. */
   createRunToken(runId: string, options: calls.RunTokenOptions & RequestOptions = {}): Promise<RunToken> {
-    return this.exchange.send(calls.createRunToken(runId, options), options);
+    return this.send(calls.createRunToken(runId, options), options);
   }
 
   /** 128 random bits, from the environment's own source where it has one. */

@@ -24,42 +24,44 @@ export interface Concerned {
 
 type Headers = Record<string, string>;
 
-export class Credentials {
+export interface Credentials {
   /** Whether tokens of runs are of use: a client that may see every run needs none. */
-  readonly needsRunTokens: boolean;
-
-  constructor(
-    private readonly own: CredentialOptions,
-    private readonly tokens: TokenManager,
-  ) {
-    const given = (["apiKey", "publicApiKey", "token"] as const).filter((name) => own[name] !== undefined);
-    if (given.length > 1) throw new InputError(`give one credential, not ${given.join(" and ")}`);
-    for (const name of given) checked(name, own[name]);
-    this.needsRunTokens = own.apiKey === undefined && own.token === undefined;
-  }
-
+  needsRunTokens: boolean;
   /** The headers of a request. `stale`: the server refused the former ones; undefined if there are no others to be had. */
-  async headers({ runId, accessToken }: Concerned, stale = false): Promise<Headers | undefined> {
-    const given = accessToken ?? this.own.token;
-    if (typeof given === "function") return bearer(await given());
-    if (given !== undefined && !stale) return bearer(given);
-    if (runId !== undefined && (accessToken !== undefined || this.needsRunTokens)) {
-      const known = await (stale ? this.tokens.refresh(runId) : this.tokens.get(runId));
-      if (known !== null) return bearer(known);
-    }
-    if (stale) return undefined;
-    const key = this.own.apiKey ?? this.own.publicApiKey;
-    return key === undefined ? {} : { "X-API-Key": key };
-  }
+  headers: (concerned: Concerned, stale: boolean) => Promise<Headers | undefined>;
 }
 
-function bearer(token: string): Headers {
-  checked("token", token);
+/** `InputError` for more than one credential, or one that can't travel. */
+export function credentialsOf(own: CredentialOptions, tokens: TokenManager): Credentials {
+  const { apiKey, publicApiKey, token } = own;
+  const given = Object.entries({ apiKey, publicApiKey, token }).filter(([, value]) => value !== undefined);
+  if (given.length > 1)
+    throw new InputError(`give one credential, not ${given.map(([name]) => name).join(" and ")}`);
+  for (const [, value] of given) if (typeof value !== "function") check(value);
+  const needsRunTokens = apiKey === undefined && token === undefined;
+  return {
+    needsRunTokens,
+    async headers({ runId, accessToken }, stale) {
+      const bearer = accessToken ?? token;
+      if (typeof bearer === "function") return signed(await bearer());
+      if (bearer !== undefined && !stale) return signed(bearer);
+      if (runId !== undefined && (accessToken !== undefined || needsRunTokens)) {
+        const known = await tokens[stale ? "refresh" : "get"](runId);
+        if (known !== null) return signed(known);
+      }
+      const key = apiKey ?? publicApiKey;
+      return stale ? undefined : key === undefined ? {} : { "X-API-Key": key };
+    },
+  };
+}
+
+function signed(token: string): Headers {
+  check(token);
   return { Authorization: `Bearer ${token}` };
 }
 
 /** What can travel in a header. It is never told in an error. */
-function checked(name: string, value: unknown): void {
-  if (typeof value === "function" || (typeof value === "string" && /^[\x21-\x7e]+$/.test(value))) return;
-  throw new InputError(`${name} is empty, or not printable ASCII without spaces`);
+function check(value: string | undefined): void {
+  if (!/^[\x21-\x7e]+$/.test(value ?? ""))
+    throw new InputError("a credential is empty, or not printable ASCII");
 }

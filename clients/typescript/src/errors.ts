@@ -27,6 +27,10 @@ export class StepflowError extends Error {
     this.type = problem.type ?? "";
     this.status = problem.status ?? 0;
     this.data = problem.data ?? {};
+    // What a server tells never replaces what an error has by itself.
+    for (const [name, value] of Object.entries(this.data)) {
+      if (!(name in this)) Object.defineProperty(this, name, { value });
+    }
   }
 }
 
@@ -34,79 +38,53 @@ export class StepflowError extends Error {
 export class InputError extends StepflowError {
   override name = "InputError";
 
-  get path(): string {
-    return text(this, "path");
-  }
+  declare readonly path: string;
 }
 
 /** A value is over its limit; both in bytes. */
 export class PayloadTooLargeError extends StepflowError {
   override name = "PayloadTooLargeError";
 
-  get size(): number {
-    return number(this, "size");
-  }
-
-  get limit(): number {
-    return number(this, "limit");
-  }
+  declare readonly size: number;
+  declare readonly limit: number;
 }
 
 /** No run has this id, or none that the credential may see. */
 export class RunNotFoundError extends StepflowError {
   override name = "RunNotFoundError";
 
-  get runId(): string {
-    return text(this, "runId");
-  }
+  declare readonly runId: string;
 }
 
 /** The server knows no such workflow; `nearest` are names that look alike. */
 export class UnknownWorkflowError extends StepflowError {
   override name = "UnknownWorkflowError";
 
-  get workflowId(): string {
-    return text(this, "workflowId");
-  }
-
-  get nearest(): string[] {
-    return Array.isArray(this.data["nearest"]) ? this.data["nearest"].map(String) : [];
-  }
+  declare readonly workflowId: string;
+  declare readonly nearest: string[];
 }
 
 /** The id or idempotency key belongs to a run with another workflow or input. */
 export class RunConflictError extends StepflowError {
   override name = "RunConflictError";
 
-  get runId(): string {
-    return text(this, "runId");
-  }
+  declare readonly runId: string;
 }
 
 /** Of events sent with `once`, another came first: `first` is its payload. */
 export class EventConflictError extends StepflowError {
   override name = "EventConflictError";
 
-  get eventId(): string {
-    return text(this, "eventId");
-  }
-
-  get first(): unknown {
-    return this.data["first"];
-  }
+  declare readonly eventId: string;
+  declare readonly first: unknown;
 }
 
 /** The run's state does not allow the operation; the message says what would. */
 export class OperationRefusedError extends StepflowError {
   override name = "OperationRefusedError";
 
-  get runId(): string {
-    return text(this, "runId");
-  }
-
-  get runStatus(): string {
-    return text(this, "runStatus");
-  }
+  declare readonly runId: string;
+  declare readonly runStatus: string;
 }
 
 /** The server wants a valid credential: there was none, a wrong one, or one that has expired. */
@@ -123,9 +101,7 @@ export class ForbiddenError extends StepflowError {
 export class ServerUnavailableError extends StepflowError {
   override name = "ServerUnavailableError";
 
-  get retryAfter(): number {
-    return number(this, "retryAfter");
-  }
+  declare readonly retryAfter: number | undefined;
 }
 
 /** Any other refusal, and answers that no Stepflow server gives. */
@@ -259,14 +235,4 @@ export function errorOf(problem: Problem): StepflowError {
     byStatus[problem.status] ??
     RemoteError;
   return new Kind(problem.detail || problem.title, problem);
-}
-
-function text(error: StepflowError, name: string): string {
-  const value = error.data[name];
-  return typeof value === "string" ? value : "";
-}
-
-function number(error: StepflowError, name: string): number {
-  const value = error.data[name];
-  return typeof value === "number" ? value : 0;
 }

@@ -6,10 +6,10 @@ import {
   readProblem,
   RemoteError,
   ServerUnavailableError,
-  UnauthenticatedError,
+  type Problem,
   type StepflowError,
 } from "./errors.js";
-import { Deadline, now, reasonOf, type Pause } from "./time.js";
+import { deadlineFor, now, reasonOf, type Deadline, type Pause } from "./time.js";
 import type { Transport, TransportResponse } from "./transport.js";
 
 export type Query = Record<string, string | number | boolean | readonly string[] | null | undefined>;
@@ -48,106 +48,122 @@ export interface Settings {
   random: () => number;
 }
 
-const BUSY = [502, 503, 504];
-/** Refusals that come before anything is done: even what must not be done twice may be tried again. */
-const NOTHING_DONE = ["too-many-requests", "too-many-streams", "closing", "not-open"];
-
-export class Exchange {
-  constructor(readonly settings: Settings) {}
-
+export interface Exchange {
+  settings: Settings;
   /** The call's value, out of the answer's JSON. */
-  async send<T>(call: Call, options: CallOptions = {}): Promise<T> {
-    const { timeout, patience, attempts, pause } = this.settings;
-    const end = now() + (call.patient ? patience : timeout) + (call.held ?? 0);
-    for (let attempt = 1; ; attempt++) {
-      const deadline = new Deadline(options.signal);
-      deadline.within(Math.max(end - now(), 1));
-      try {
-        const response = await this.open(call, options, deadline);
-        return parsed(await this.reached(response.text(), deadline)) as T;
-      } catch (error) {
-        const again = call.once !== true && (call.patient === true || attempt < attempts);
-        const wait = this.backOff(attempt, error);
-        if (!again || !isWorthRepeating(call, error) || now() + wait >= end) throw error;
-        await pause(wait, options.signal);
-      } finally {
-        deadline.end();
-      }
-    }
-  }
-
+  send: <T>(call: Call, options?: CallOptions) => Promise<T>;
   /**
    * An answer of a status that the call knows, its body unread. Where a credential is refused that can be renewed, it is, once;
    * `expired`: that it was refused is known already.
    */
-  async open(
+  open: (
     call: Call,
     options: CallOptions,
     deadline: Deadline,
-    expired?: StepflowError,
-  ): Promise<TransportResponse> {
-    let refusal = expired;
-    for (;;) {
-      const credential = await this.settings.credentials.headers(options, refusal !== undefined);
-      if (!credential) throw refusal ?? new UnauthenticatedError("there is no credential");
-      const response = await this.reached(this.ask(call, credential, deadline.signal), deadline);
-      if ((call.answers ?? [200]).includes(response.status)) return response;
-      const told = seconds(response.header("retry-after"));
-      const body = await this.reached(response.text(), deadline);
-      const error = errorOf(readProblem(response.status, body, told));
-      if (response.status !== 401 || refusal) throw error;
-      refusal = error;
-    }
-  }
-
-  /** Milliseconds until the next attempt: growing, scattered, and never fewer than the server wants. */
-  backOff(attempt: number, error: unknown, least = 0): number {
-    const told = error instanceof ServerUnavailableError ? error.retryAfter * 1000 : 0;
-    const grown = Math.min(10_000, 250 * 2 ** Math.min(attempt - 1, 10));
-    return Math.max(told, least) + grown * (0.5 + this.settings.random() / 2);
-  }
-
+    expired?: boolean,
+  ) => Promise<TransportResponse>;
   /** What the transport does; where it fails: the caller's own abort, or a server that can't be reached. */
-  async reached<T>(work: Promise<T>, deadline: Deadline): Promise<T> {
+  reached: <T>(work: Promise<T>, options: CallOptions, deadline: Deadline) => Promise<T>;
+  /** Milliseconds until the next attempt: growing, scattered, and never fewer than the server wants. */
+  backOff: (attempt: number, error: unknown, least?: number) => number;
+}
+
+export function exchangeWith(settings: Settings): Exchange {
+  const { address, credentials, random } = settings;
+
+  const reached: Exchange["reached"] = async (work, { signal }, deadline) => {
     try {
       return await work;
     } catch (error) {
-      if (deadline.abandoned) throw reasonOf(deadline.outer);
-      const why = deadline.timedOut ? "it took too long" : String(error);
-      throw new ServerUnavailableError(`no answer from ${this.settings.address}: ${why}`, {}, error);
+      if (signal?.aborted) throw reasonOf(signal);
+      const why = deadline.timedOut() ? "it took too long" : String(error);
+      throw new ServerUnavailableError(`no answer from ${address}: ${why}`, {}, error);
+    }
+  };
+
+  const open: Exchange["open"] = async (call, options, deadline, expired) => {
+    let refusal: StepflowError | undefined = expired ? errorOf(EXPIRED) : undefined;
+    for (;;) {
+      const credential = await credentials.headers(options, !!refusal);
+      if (!credential) throw refusal ?? errorOf(EXPIRED);
+      const response = await reached(ask(settings, call, credential, deadline.signal), options, deadline);
+      const { status } = response;
+      if ((call.answers ?? [200]).includes(status)) return response;
+      const body = await reached(response.text(), options, deadline);
+      const error = errorOf(readProblem(status, body, seconds(response.header("retry-after"))));
+      if (status !== 401 || refusal) throw error;
+      refusal = error;
+    }
+  };
+
+  const exchange: Exchange = {
+    settings,
+    reached,
+    open,
+    send: (call, options = {}) => send(exchange, call, options),
+    backOff(attempt, error, least = 0) {
+      const told = error instanceof ServerUnavailableError ? (error.retryAfter ?? 0) * 1000 : 0;
+      return Math.max(told, least) + Math.min(10_000, 125 * 2 ** attempt) * (0.5 + random() / 2);
+    },
+  };
+  return exchange;
+}
+
+const EXPIRED: Problem = {
+  type: "unauthenticated",
+  title: "the token has expired, and there is no fresh one",
+  status: 401,
+  detail: "",
+  data: {},
+};
+
+async function send<T>(exchange: Exchange, call: Call, options: CallOptions): Promise<T> {
+  const { timeout, patience, attempts, pause } = exchange.settings;
+  const end = now() + (call.patient ? patience : timeout) + (call.held ?? 0);
+  for (let attempt = 1; ; attempt++) {
+    const deadline = deadlineFor(options.signal);
+    deadline.within(Math.max(end - now(), 1));
+    try {
+      const response = await exchange.open(call, options, deadline);
+      return parsed(await exchange.reached(response.text(), options, deadline)) as T;
+    } catch (error) {
+      const again = !call.once && (call.patient ?? attempt < attempts);
+      const wait = exchange.backOff(attempt, error);
+      if (!again || !isWorthRepeating(call, error) || now() + wait >= end) throw error;
+      await pause(wait, options.signal);
+    } finally {
+      deadline.end();
     }
   }
+}
 
-  private ask(
-    call: Call,
-    credential: Record<string, string>,
-    signal: AbortSignal,
-  ): Promise<TransportResponse> {
-    const headers: Record<string, string> = { Accept: "application/json", ...credential, ...call.headers };
-    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    const { address, transport } = this.settings;
-    const stream = headers["Accept"] !== "application/json";
-    const url = address + call.path + written(call.query);
-    return transport({ method: call.method, url, headers, body, signal, stream });
-  }
+function ask(
+  { address, transport }: Settings,
+  { method, path, query, headers: more, body: value }: Call,
+  credential: Record<string, string>,
+  signal: AbortSignal,
+): Promise<TransportResponse> {
+  const headers: Record<string, string> = { Accept: "application/json", ...credential, ...more };
+  const body = value === undefined ? undefined : JSON.stringify(value);
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const stream = headers["Accept"] !== "application/json";
+  return transport({ method, url: address + path + written(query), headers, body, signal, stream });
 }
 
 /** Whether what failed may go well the next time, and may be asked for again. */
 export function isWorthRepeating(call: Call, error: unknown): boolean {
   if (!(error instanceof ServerUnavailableError)) return false;
-  if (error.status === 429 || NOTHING_DONE.includes(error.type)) return true;
-  return call.safe === true && (error.status === 0 || BUSY.includes(error.status));
+  const { type, status } = error;
+  // Refusals that come before anything is done: even what must not be done twice may be tried again.
+  if (status === 429 || ["too-many-requests", "too-many-streams", "closing", "not-open"].includes(type))
+    return true;
+  return !!call.safe && (!status || status > 501);
 }
 
 /** A query as it is written; what is undefined or null is left out. */
 function written(query: Query = {}): string {
   const pairs = Object.entries(query).flatMap(([name, value]) =>
-    value === undefined || value === null
-      ? []
-      : (Array.isArray(value) ? (value as string[]) : [String(value)]).map(
-          (each) => `${name}=${encodeURIComponent(each)}`,
-        ),
+    [value ?? []].flat().map((each) => `${name}=${encodeURIComponent(each as string)}`),
   );
   return pairs.length ? `?${pairs.join("&")}` : "";
 }
@@ -163,6 +179,6 @@ function parsed(body: string): unknown {
 /** `Retry-After` in seconds, an hour at most; it may be a date. */
 function seconds(header: string | null): number | undefined {
   if (!header) return undefined;
-  const found = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
-  return Number.isNaN(found) ? undefined : Math.min(Math.max(found, 0), 3600);
+  const found = isNaN(+header) ? (Date.parse(header) - Date.now()) / 1000 : +header;
+  return isNaN(found) ? undefined : Math.min(Math.max(found, 0), 3600);
 }

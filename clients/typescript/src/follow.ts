@@ -1,13 +1,13 @@
 // Follow: the events of runs as they happen, over as many connections as it takes: no gap, nothing twice.
 
 import { getRun, streamRun, streamRuns } from "./calls.js";
-import { RunNotFoundError, ServerUnavailableError, UnauthenticatedError } from "./errors.js";
+import { RunNotFoundError, ServerUnavailableError } from "./errors.js";
 import type { StreamEvent } from "./events.js";
 import { isWorthRepeating, type Call, type CallOptions, type Exchange } from "./exchange.js";
-import { Reading } from "./reading.js";
+import { readingOf, type Reading } from "./reading.js";
 import { isOmitted, type Run } from "./records.js";
 import type { WorkflowId } from "./register.js";
-import { Deadline, now } from "./time.js";
+import { deadlineFor, now, type Deadline } from "./time.js";
 
 /** How a stream's connection is. `waiting`: it was lost, and is made again after a pause. `closed`: for good. */
 export type ConnectionState = "connecting" | "open" | "waiting" | "closed";
@@ -26,10 +26,10 @@ export async function* follow<W extends WorkflowId>(
   several: boolean,
   options: FollowOptions,
 ): AsyncGenerator<StreamEvent<W>, void, undefined> {
-  const reading = new Reading(new Set(runIds), options.lastEventId);
-  const connection = new Connection(exchange, reading, several, options);
+  const reading = readingOf(runIds, options.lastEventId);
+  const connection = connect(exchange, reading, several, options);
   try {
-    while (!reading.over) {
+    while (!reading.isOver()) {
       const piece = await connection.read();
       if (piece === undefined) return;
       for (const event of reading.take(piece))
@@ -47,109 +47,103 @@ async function whole(exchange: Exchange, event: StreamEvent, options: CallOption
   return { ...event, data: run.output };
 }
 
-/** The connection of the moment, and the trouble with those before it. */
-class Connection {
-  private deadline: Deadline | undefined;
-  private chunks: AsyncIterator<string> | undefined;
-  private failures = 0;
-  private troubledSince: number | undefined;
-  private known = false;
-  private state: ConnectionState | undefined;
+interface Trouble {
+  tell: (news: ConnectionState) => void;
+  /** A connection was there, or something came of it. */
+  none: (heard: boolean) => void;
+  wait: (error?: unknown) => Promise<void>;
+  /** Waits until it may be gone; throws the error if it is not worth it. */
+  waitOut: (call: Call, error: unknown) => Promise<void>;
+}
 
-  constructor(
-    private readonly exchange: Exchange,
-    private readonly reading: Reading,
-    private readonly several: boolean,
-    private readonly options: FollowOptions,
-  ) {}
+/** How long and how often trouble is waited out: patiently, once a connection was there. */
+function troubleOf(exchange: Exchange, reading: Reading, options: FollowOptions): Trouble {
+  const { timeout, patience, pause } = exchange.settings;
+  let failures = 0;
+  let since: number | undefined;
+  let limit = timeout;
+  let state: ConnectionState | undefined;
+  const trouble: Trouble = {
+    tell(news) {
+      if (news !== state) options.onConnection?.(news);
+      state = news;
+    },
+    none(heard) {
+      limit = patience;
+      if (!heard) return;
+      failures = 0;
+      since = undefined;
+    },
+    wait(error) {
+      trouble.tell("waiting");
+      return pause(exchange.backOff(++failures, error, reading.retry), options.signal);
+    },
+    waitOut(call, error) {
+      since ??= now();
+      if (!isWorthRepeating(call, error) || now() - since >= limit) throw error;
+      return trouble.wait(error);
+    },
+  };
+  return trouble;
+}
 
-  /** What came next, connecting as often as it takes; undefined if the server has nothing more to tell. */
-  async read(): Promise<string | undefined> {
-    await this.leaveExpired();
-    for (;;) {
-      try {
-        const chunks = (this.chunks ??= await this.connect());
-        if (!chunks || !this.deadline) return undefined;
-        this.deadline.within(this.exchange.settings.idleTimeout);
-        const next: IteratorResult<string, unknown> = await this.exchange.reached(
-          chunks.next(),
-          this.deadline,
-        );
-        this.deadline.rest();
-        if (next.done === true) throw new ServerUnavailableError("the server ended the stream");
-        this.failures = 0;
-        this.troubledSince = undefined;
-        return next.value;
-      } catch (error) {
-        this.hangUp();
-        await this.waitOut(error);
-      }
-    }
-  }
+function callFor({ runIds, cursor }: Reading, several: boolean): Call {
+  const [runId = "", ...others] = runIds;
+  return several ? streamRuns([runId, ...others], cursor) : streamRun(runId, cursor);
+}
 
-  close(): void {
-    this.hangUp();
-    this.tell("closed");
-  }
+/** The connection of the moment. */
+function connect(exchange: Exchange, reading: Reading, several: boolean, options: FollowOptions) {
+  const { timeout, idleTimeout } = exchange.settings;
+  const trouble = troubleOf(exchange, reading, options);
+  let deadline: Deadline | undefined;
+  let chunks: AsyncIterator<string> | undefined;
 
-  private async connect(): Promise<AsyncIterator<string> | undefined> {
-    this.tell("connecting");
-    const { exchange, reading, options } = this;
-    const deadline = (this.deadline = new Deadline(options.signal));
-    deadline.within(exchange.settings.timeout);
-    const refusal = reading.expired
-      ? new UnauthenticatedError("the credential expired, and there is no fresh one", {
-          type: "unauthenticated",
-          status: 401,
-        })
-      : undefined;
-    const response = await exchange.open(this.call(), options, deadline, refusal);
-    deadline.rest();
-    this.known = true;
+  const hangUp = (): void => {
+    deadline?.end();
+    chunks = undefined;
+  };
+
+  const open = async (call: Call, limits: Deadline): Promise<AsyncIterator<string> | undefined> => {
+    trouble.tell("connecting");
+    limits.within(timeout);
+    const response = await exchange.open(call, options, limits, reading.expired);
+    trouble.none(false);
     reading.connected();
     if (response.status === 204) return undefined;
-    this.tell("open");
+    trouble.tell("open");
     return response.chunks()[Symbol.asyncIterator]();
-  }
+  };
 
-  private call(): Call {
-    const runIds = [...this.reading.runIds];
-    return this.several
-      ? streamRuns(runIds, this.reading.cursor)
-      : streamRun(runIds[0] ?? "", this.reading.cursor);
-  }
+  /** What came next, connecting as often as it takes; undefined if the server has nothing more to tell. */
+  const read = async (): Promise<string | undefined> => {
+    if (reading.expired) {
+      hangUp();
+      if (!reading.progress) await trouble.wait(); // if it brought nothing else, the next one is not made at once
+    }
+    for (;;) {
+      const call = callFor(reading, several);
+      const limits = (deadline = (chunks && deadline) ?? deadlineFor(options.signal));
+      try {
+        chunks ??= await open(call, limits);
+        if (!chunks) return undefined;
+        limits.within(idleTimeout);
+        const next: IteratorResult<string, unknown> = await exchange.reached(chunks.next(), options, limits);
+        limits.within(Infinity);
+        if (next.done) throw new ServerUnavailableError("the server ended the stream");
+        trouble.none(true);
+        return next.value;
+      } catch (error) {
+        hangUp();
+        const isLeftOut = error instanceof RunNotFoundError && reading.leaveOut(error.runId);
+        if (!isLeftOut) await trouble.waitOut(call, error);
+      }
+    }
+  };
 
-  /** The credential was refused in the middle: once that is all a connection brings, the next one is not made at once. */
-  private async leaveExpired(): Promise<void> {
-    if (!this.reading.expired) return;
-    this.hangUp();
-    if (!this.reading.progress) await this.pause(undefined);
-  }
-
-  private async waitOut(error: unknown): Promise<void> {
-    if (error instanceof RunNotFoundError && this.reading.leaveOut(error.runId)) return;
-    const { patience, timeout } = this.exchange.settings;
-    this.troubledSince ??= now();
-    const spent = now() - this.troubledSince;
-    if (!isWorthRepeating(this.call(), error) || spent >= (this.known ? patience : timeout)) throw error;
-    await this.pause(error);
-  }
-
-  private async pause(error: unknown): Promise<void> {
-    this.tell("waiting");
-    const wait = this.exchange.backOff(++this.failures, error, this.reading.retry);
-    await this.exchange.settings.pause(wait, this.options.signal);
-  }
-
-  /** Whatever of it still goes on is aborted. */
-  private hangUp(): void {
-    this.deadline?.end(true);
-    this.deadline = this.chunks = undefined;
-  }
-
-  private tell(state: ConnectionState): void {
-    if (state === this.state) return;
-    this.state = state;
-    this.options.onConnection?.(state);
-  }
+  const close = (): void => {
+    hangUp();
+    trouble.tell("closed");
+  };
+  return { read, close };
 }

@@ -1,84 +1,72 @@
 // Time: pauses that end early when nobody waits any more, and limits on how long something may take.
 
 /** Milliseconds of a clock that nobody sets. */
-export function now(): number {
-  return performance.now();
-}
+export const now = (): number => performance.now();
 
 /** Resolves after so many milliseconds; rejects with the signal's reason as soon as it is aborted. */
 export type Pause = (milliseconds: number, signal?: AbortSignal) => Promise<void>;
 
 export const pause: Pause = (milliseconds, signal) =>
   new Promise((resolve, reject) => {
-    const stop = (): void => {
+    const end = linked(signal, () => {
       clearTimeout(timer);
       reject(reasonOf(signal));
-    };
+    });
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
+      end();
       resolve();
     }, milliseconds);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) clearTimeout(timer);
   });
+
+/** Calls `stop` when the signal is aborted, now if it is; what it returns unlinks them. */
+export function linked(signal: AbortSignal | undefined, stop: () => void): () => void {
+  if (signal?.aborted) stop();
+  else signal?.addEventListener("abort", stop);
+  return () => signal?.removeEventListener("abort", stop);
+}
 
 /** Why a signal was aborted; environments without reasons get the customary error. */
 export function reasonOf(signal: AbortSignal | undefined): Error {
-  const reason: unknown = signal?.reason;
-  if (reason instanceof Error || (typeof reason === "object" && reason !== null)) return reason as Error;
-  const error = new Error(typeof reason === "string" ? reason : "the operation was aborted");
+  const error = new Error("the operation was aborted");
   error.name = "AbortError";
-  return error;
+  return (signal?.reason as Error | undefined) ?? error;
 }
 
-/**
- * A signal for one piece of work: aborted with the caller's, or when `limit` milliseconds pass without `rest()`.
- * `end()` gives back what it holds; `timedOut` tells the two apart.
- */
-export class Deadline {
-  timedOut = false;
-  /** Whether the caller gave up. */
-  get abandoned(): boolean {
-    return this.outer?.aborted === true;
-  }
+/** A piece of work's limits: its signal is aborted with the caller's, or when the time is up. */
+export interface Deadline {
+  signal: AbortSignal;
+  /** From now on so many milliseconds are left; `Infinity`: no limit. */
+  within(milliseconds: number): void;
+  /** Over: whatever still goes on is aborted, and nothing is held any more. */
+  end(): void;
+  timedOut(): boolean;
+}
 
-  private readonly controller = new AbortController();
-  private readonly stop = (): void => {
-    this.controller.abort(reasonOf(this.outer));
+export function deadlineFor(outer: AbortSignal | undefined): Deadline {
+  const controller = new AbortController();
+  let timedOut = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const abort = (): void => {
+    controller.abort();
   };
-  private timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(readonly outer: AbortSignal | undefined) {
-    if (outer?.aborted) this.stop();
-    else outer?.addEventListener("abort", this.stop, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal;
-  }
-
-  /** From now on, so many milliseconds are left. */
-  within(milliseconds: number): void {
-    this.rest();
-    if (milliseconds === Infinity) return;
-    this.timer = setTimeout(
-      () => {
-        this.timedOut = true;
-        this.controller.abort();
-      },
-      Math.min(milliseconds, 2 ** 31 - 1),
-    );
-  }
-
-  /** No limit, for now. */
-  rest(): void {
-    clearTimeout(this.timer);
-  }
-
-  /** Over: nothing is aborted by it any more, unless `abort`: then whatever still goes on is. */
-  end(abort = false): void {
-    this.rest();
-    this.outer?.removeEventListener("abort", this.stop);
-    if (abort) this.controller.abort();
-  }
+  const unlink = linked(outer, abort);
+  return {
+    signal: controller.signal,
+    timedOut: () => timedOut,
+    within(milliseconds) {
+      clearTimeout(timer);
+      if (milliseconds < 2 ** 31) {
+        timer = setTimeout(() => {
+          timedOut = true;
+          abort();
+        }, milliseconds);
+      }
+    },
+    end() {
+      clearTimeout(timer);
+      unlink();
+      abort();
+    },
+  };
 }
