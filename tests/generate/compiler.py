@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.servers.node import node_with
 
 FOLDER = Path(__file__).with_name("compiling")
+_CLIENT = Path(__file__).parents[2] / "clients/typescript/src/index.ts"
 _OPTIONS = {
     "strict": True,
     "exactOptionalPropertyTypes": True,
@@ -19,11 +20,11 @@ _OPTIONS = {
     "module": "esnext",
     "moduleResolution": "bundler",
     "target": "es2022",
-    "lib": ["es2022"],
+    "lib": ["es2023", "dom", "dom.iterable"],
     "skipDefaultLibCheck": True,
     "types": [],
     "noEmit": True,
-    "paths": {"@stepflow/client": [str(FOLDER / "client.d.ts")]},
+    "paths": {"@stepflow/client": [str(_CLIENT)]},
 }
 
 

@@ -202,7 +202,7 @@ export class StepflowClient {
     if (run.status === "cancelled") throw new RunCancelledError(runId);
     if (run.status === "paused") throw new RunPausedError(runId, run.pauseReason);
     const whole: Run = isOmitted(run.output) ? await this.getRun(runId, { ...options, full: true }) : run;
-    return whole.output;
+    return whole.output as OutputOf<W>;
   }
 
   /** The run's steps in the order in which each was first recorded, a page at a time. */

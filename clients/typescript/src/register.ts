@@ -7,7 +7,7 @@
  * declare module "@stepflow/client" {
  *   interface Register {
  *     workflows: { checkout: { input: { total: number }; output: { receipt: string } } };
- *     events: { "shipped/{orderId}": { carrier: string } };
+ *     events: { [id: `shipped/${string}`]: { carrier: string } };
  *   }
  * }
  * ```
@@ -36,16 +36,8 @@ export type InputOf<W extends WorkflowId> = Workflows[W] extends { input: infer 
 /** What the workflow gives. */
 export type OutputOf<W extends WorkflowId> = Workflows[W] extends { output: infer O } ? O : unknown;
 
-type TextOf<Pattern extends string> = Pattern extends `${infer Head}{${string}}${infer Tail}`
-  ? `${Head}${string}${TextOf<Tail>}`
-  : Pattern;
-
-type PatternOf<E extends string> = {
-  [Pattern in keyof Events & string]: E extends TextOf<Pattern> ? Pattern : never;
-}[keyof Events & string];
-
-/** What an event carries, if its id fits a registered pattern such as `shipped/{orderId}`; else `unknown`. */
-export type EventPayload<E extends string> = [PatternOf<E>] extends [never] ? unknown : Events[PatternOf<E>];
+/** What an event carries, if its id is a registered one or fits a pattern of one; else `unknown`. */
+export type EventPayload<E extends string> = E extends keyof Events ? Events[E] : unknown;
 
 declare const ofWorkflow: unique symbol;
 

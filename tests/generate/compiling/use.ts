@@ -1,9 +1,11 @@
 // What a page does with the generated types of tests/generate/programs/shop.py: right, and wrong in every way.
 
-import { StepflowClient, useRun } from "@stepflow/client";
+import { StepflowClient, type OutputOf, type WorkflowId } from "@stepflow/client";
 import type { AppWorkflows, OrderInput } from "./workflows";
 
-const client = new StepflowClient();
+declare function useRun<W extends WorkflowId>(id: W, runId: string): { output: OutputOf<W> };
+
+const client = new StepflowClient({ baseUrl: "/stepflow" });
 const order: OrderInput = {
   id: "o-1",
   color: "red",
@@ -29,6 +31,7 @@ void client.notify("shipped/o-1", { weight: 2 });
 void client.notify("shipped/o-1/returned", "broken");
 void client.notify("shipped/all", { text: "at last" });
 void client.notify("closed", { text: "bye", size: 1 });
+void client.notify("of/another/app", { weight: 2 });
 
 // ------------------------------------------------------------------ what is received
 const { output } = useRun("checkout", "run-1");
@@ -83,8 +86,6 @@ void client.trigger("checkout", { ...order, stock: { blue: 1 } });
 void client.trigger("checkout", { ...order, categories: { now: { name: "all", inner: [{ title: "some" }] } } });
 // @ts-expect-error: no number
 void client.trigger("checkout", { ...order, parcel: { weight: "1.5" } });
-// @ts-expect-error: no event
-void client.notify("lost/o-1", { weight: 2 });
 // @ts-expect-error: another payload
 void client.notify("shipped/o-1/returned", { weight: 2 });
 // @ts-expect-error: an id of its own, though a pattern has it too
@@ -98,5 +99,5 @@ const time: string = output.order.time;
 // @ts-expect-error: what was empty is left out
 const always: number[] = payment.type === "cash" ? payment.coins : [];
 // @ts-expect-error: it is the app's Run, not the client's
-void useRun("rest", "run-3").output.ofTheClient;
+void useRun("rest", "run-3").output.workflowId;
 void [time, always];

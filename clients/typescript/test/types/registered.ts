@@ -10,7 +10,11 @@ declare module "@stepflow/client" {
       "clean-up": { input: null; output: number };
       report: { input: number | undefined; output: string[] };
     };
-    events: { "shipped/{orderId}": { carrier: string }; "paid/{a}/{b}": number; stop: null };
+    events: {
+      [id: `shipped/${string}`]: { carrier: string };
+      [id: `paid/${string}/${string}`]: number;
+      stop: null;
+    };
   }
 }
 
