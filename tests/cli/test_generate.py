@@ -20,7 +20,7 @@ class Pair(Enum):
     ONE = (1, 2)
 
 
-@dataclass
+@dataclass(slots=True)
 class Order:
     id: str
     express: bool = False
