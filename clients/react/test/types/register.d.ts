@@ -1,0 +1,12 @@
+// What the tests' program registers, as a generated file would.
+import "@stepflow/client";
+
+declare module "@stepflow/client" {
+  interface Register {
+    workflows: {
+      checkout: { input: { total: number }; output: { receipt: string } };
+      survey: { input: null; output: number };
+    };
+    events: { "approval/{orderId}": { approved: boolean } };
+  }
+}
