@@ -3,7 +3,7 @@ import eslint from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["**/dist/**", "**/coverage/**", "**/build/**", "**/test/types/**"] },
+  { ignores: ["**/dist/**", "**/coverage/**", "**/build/**", "**/test/types/**", "react-native/device/**"] },
   eslint.configs.recommended,
   {
     files: ["**/*.ts", "**/*.tsx"],

@@ -16,7 +16,9 @@ function run(command: string, ...options: string[]): string {
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "stepflow-react-"));
-  const [packed] = JSON.parse(run("npm", "pack", "--json", "--pack-destination", folder)) as {
+  const [packed] = JSON.parse(
+    run("npm", "pack", "--json", "--ignore-scripts", "--pack-destination", folder),
+  ) as {
     filename: string;
   }[];
   tarball = join(folder, packed?.filename ?? "");
@@ -68,14 +70,4 @@ test.each([
 test.each(["esm", "cjs"])("the %s entry begins with the mark of client components", (kind) => {
   const entry = readFileSync(join(folder, "package/dist", kind, "index.js"), "utf8");
   expect(entry.split("\n")[0]).toBe('"use client";');
-});
-
-test("publint has nothing to say", () => {
-  expect(run("npx", "--no-install", "publint", "--strict", tarball)).toContain("All good!");
-});
-
-test("types resolve for every kind of program", () => {
-  expect(run("npx", "--no-install", "attw", "--format", "table-flipped", tarball)).toContain(
-    "No problems found",
-  );
 });
