@@ -36,7 +36,7 @@ export default defineConfig({
       on("React 19", import.meta.dirname),
       on("React 18", join(import.meta.dirname, "../react-18")),
       {
-        test: { name: "package", include: ["test/packed.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
+        test: { name: "package", include: ["test/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
       },
     ],
   },

@@ -1,7 +1,6 @@
 // FollowedRun: one run as all components see it, over one connection, which is there while anybody watches.
 
 import {
-  applyEvent,
   isEnded,
   isOmitted,
   type AccessToken,
@@ -10,6 +9,7 @@ import {
   type StepflowClient,
   type StreamEvent,
 } from "@stepflow/client";
+import { afterEvent } from "./picture.js";
 
 /** How a run's connection is; `idle` if nobody watches it. */
 export type Connection = "idle" | ConnectionState;
@@ -146,8 +146,7 @@ export class FollowedRun {
   private async take(event: StreamEvent, signal: AbortSignal): Promise<void> {
     this.arrived.push(event);
     if (this.arrived.length > 2 * MOST_EVENTS) this.arrived.splice(0, this.arrived.length - MOST_EVENTS);
-    const before = this.next.run;
-    let run = event.type === "run" ? event.run : before && applyEvent(before, event);
+    let run = afterEvent(this.next.run, event);
     if (run && isEnded(run) && isOmitted(run.output)) {
       const accessToken = this.accessToken === undefined ? undefined : this.token;
       run = await this.client.getRun(this.runId, { full: true, signal, accessToken });

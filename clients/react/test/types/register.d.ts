@@ -5,6 +5,7 @@ declare module "@stepflow/client" {
   interface Register {
     workflows: {
       checkout: { input: { total: number }; output: { receipt: string } };
+      "two-waits": { input: string; output: string };
       survey: { input: null; output: number };
     };
     events: { "approval/{orderId}": { approved: boolean } };

@@ -17,7 +17,7 @@ export function useNames(): void {
   useRun("checkout", id);
   useRun("checkout", triggered);
   // @ts-expect-error -- no such workflow
-  useRun("chekout", id);
+  useRun("shopping", id);
   // @ts-expect-error -- undefined options would be read as a run that is not there yet
   useRun("r1", undefined as { accessToken: string } | undefined);
   // @ts-expect-error -- a run of another workflow
