@@ -98,7 +98,9 @@ test("of triggers that overlap the latest one is shown, whichever is answered la
     expect(result.current.run?.runId).toBe("r2");
   });
   answer(0);
-  await expect(started[0]).resolves.toMatchObject({ runId: "r1" });
+  await act(async () => {
+    await expect(started[0]).resolves.toMatchObject({ runId: "r1" });
+  });
   expect(result.current).toMatchObject({ isTriggering: false, run: { runId: "r2" } });
 });
 

@@ -67,13 +67,24 @@ describe("a connection", () => {
   });
 
   test("stays while one watches, and closes after the last has gone", async () => {
-    const { rerender } = render(page(many(3)));
-    await shown("running", "running", "running");
+    server.add("r2");
+    const rows = (count: number, other: boolean): ReactNode =>
+      page(
+        [...Array(3).keys(), 3].map(
+          (row) =>
+            (row < count || (row === 3 && other)) && <Status key={row} run={row === 3 ? "r2" : "r1"} />,
+        ),
+      );
+    const { rerender } = render(rows(3, true));
+    await shown("running", "running", "running", "running");
 
-    rerender(page(many(1)));
-    server.tell("r1", { type: "run:paused", reason: "asked", detail: "" });
-    await shown("paused");
-    expect(server.count("r1").open).toBe(1);
+    // A run that is left later, and closed by now, shows that the first one's time would be up, too.
+    rerender(rows(1, true));
+    rerender(rows(1, false));
+    await eventually(() => {
+      expect(server.count("r2")).toEqual({ opened: 1, open: 0 });
+    });
+    expect(server.count("r1")).toEqual({ opened: 1, open: 1 });
 
     rerender(page(null));
     await eventually(() => {
