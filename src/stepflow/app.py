@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stepflow._engine.current import current_execution
 from stepflow._engine.definition import Defined, WorkflowDefinition
 from stepflow._engine.registry import Registry
+from stepflow.auth.tokens import RunTokens, checked_lifetime, kept_run_tokens
 from stepflow.clock import Clock, SystemClock
 from stepflow.codecs.base import Codec
 from stepflow.codecs.failures import ErrorRegistry
@@ -413,6 +414,28 @@ class Stepflow:
     async def delete(self, run_id: str, /) -> None:
         """Forget an ended or paused run."""
         await self._service("delete").control(run_id, Action.DELETE)
+
+    async def create_run_token(
+        self,
+        run_id: str,
+        /,
+        *,
+        expires: Duration = "24h",
+        notify: Iterable[str | EventAddress[Any]] = (),
+        secret: str | bytes | Sequence[str | bytes] | None = None,
+    ) -> str:
+        """A token for a page: the right to read and follow this run over HTTP, and to send it the events named in ``notify``.
+
+        It is valid for ``expires``, at most a week. Servers that read the same storage accept it; ``secret`` is the ``run_token_secret=``
+        that they were given, if they were. ``RunNotFoundError``, ``InputError``.
+        """
+        service = self._service("create_run_token")
+        lifetime = checked_lifetime("expires", expires)
+        record = await service.record(check_id("run id", run_id))
+        tokens = await kept_run_tokens(service.storage) if secret is None else RunTokens(secret)
+        events = [event_address(event)[0] for event in notify]
+        token, _ = tokens.issue(record.id, service.clock.now(), events=events, lifetime=lifetime)
+        return token
 
     @cached_property
     def sync(self) -> SyncStepflow:

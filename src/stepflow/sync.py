@@ -255,3 +255,4 @@ class SyncStepflow:
     resume = _blocking(Stepflow.resume)
     retry = _blocking(Stepflow.retry)
     delete = _blocking(Stepflow.delete)
+    create_run_token = _blocking(Stepflow.create_run_token)

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stepflow import Event
 from stepflow.app import Stepflow
 from stepflow.auth.base import AuthContext, AuthResult
-from stepflow.errors import DefinitionError, InputError, StorageUnavailableError
+from stepflow.errors import DefinitionError, InputError, RunNotFoundError, StorageUnavailableError
 from stepflow.http import Api, allow_all, any_of, api_key_auth, asgi_app, run_token_auth, wsgi_app
 from stepflow.http.messages import ClientGone, Response
 from stepflow.testing.adapter_contract import program
@@ -383,6 +384,45 @@ async def test_a_run_token_may_be_shown_the_state_and_not_the_values() -> None:
     assert b"private" not in run.body
     assert frames[-1].event == "execution:complete"
     assert all(b"private" not in frame.data for frame in frames)
+
+
+async def test_a_token_that_the_app_made_opens_its_run_and_its_events_for_a_while() -> None:
+    approval = Event("approval/{id}", int)
+    async with served(auth=run_token_auth()) as direct:
+        run = await direct.app.trigger("wait", "approval/1")
+        token = await direct.app.create_run_token(run.id, expires="1h", notify=[approval(id=1)])
+        bearer = {"authorization": f"Bearer {token}"}
+        await direct.until(run.id, "suspended", waits_for="approval/1")
+
+        seen = await direct.ask("GET", f"/runs/{run.id}", headers=bearer)
+        other = await direct.ask("POST", "/notify/approval/2", json=1, headers=bearer)
+        sent = await direct.ask("POST", "/notify/approval/1", json=1, headers=bearer)
+
+        assert (seen.status, other.status, sent.status) == (200, 403, 200)
+        assert await run.result() is not None
+
+
+async def test_a_token_is_made_for_a_run_that_is_there_and_for_a_week_at_most() -> None:
+    async with served() as direct:
+        run = await direct.app.trigger("echo", 1)
+        for expires in ("0s", "8d"):
+            with pytest.raises(InputError, match="at most 7 days"):
+                await direct.app.create_run_token(run.id, expires=expires)
+        with pytest.raises(RunNotFoundError):
+            await direct.app.create_run_token("nobody")
+
+
+async def test_a_server_with_a_secret_of_its_own_takes_the_tokens_made_with_it() -> None:
+    own = "a secret that the operator keeps, and not the storage"
+    async with served(auth=run_token_auth(), run_token_secret=own) as direct:
+        run = await direct.app.trigger("echo", 1)
+
+        async def status(token: str) -> int:
+            bearer = {"authorization": f"Bearer {token}"}
+            return (await direct.ask("GET", f"/runs/{run.id}", headers=bearer)).status
+
+        assert await status(await direct.app.create_run_token(run.id)) == 401
+        assert await status(await direct.app.create_run_token(run.id, secret=own)) == 200
 
 
 async def test_a_traceback_is_for_secret_keys() -> None:

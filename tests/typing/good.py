@@ -247,6 +247,8 @@ async def main(order: Order) -> None:
         app.sync.notify("x", 3, id="a")
         assert_type(app.sync.notify("x"), int)
         assert_type(app.sync.get_run("x"), Run)
+        assert_type(app.sync.create_run_token("x", expires="1h", notify=["approval/1"]), str)
+        assert_type(await app.create_run_token("x"), str)
         assert_type(await app.handle("x", checkout).result(), Receipt)
         assert_type(await nightly(), list[str])
         assert_type(await checkout(order), Receipt)

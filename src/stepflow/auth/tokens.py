@@ -22,11 +22,13 @@ from stepflow.auth.base import (
     bearer_token,
     query_token,
 )
+from stepflow.durations import parse_duration
 from stepflow.errors import DefinitionError, InputError
 from stepflow.model.ids import check_event_id, check_id
-from stepflow.types import EventId, RunId
+from stepflow.types import Duration, EventId, RunId
 
 LIFETIME = timedelta(hours=24)
+_LONGEST_LIFETIME = timedelta(days=7)
 _LONGEST = 4096
 """Characters of a token; more does not travel in a header everywhere."""
 
@@ -94,6 +96,14 @@ class RunTokens:
         if body is None or now >= body.expires_at:
             return None
         return RunTokenClaims(run_id=body.run_id, events=frozenset(body.events), expires_at=body.expires_at)
+
+
+def checked_lifetime(name: str, value: Duration) -> timedelta:
+    """How long a token is to be valid; ``InputError`` for nothing, and for more than a week."""
+    lifetime = parse_duration(value)
+    if not timedelta(0) < lifetime <= _LONGEST_LIFETIME:
+        raise InputError(f"{name}={value!r:.60}: more than nothing, at most 7 days", path=f"$.{name}")
+    return lifetime
 
 
 class KeepsSettings(Protocol):

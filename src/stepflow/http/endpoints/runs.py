@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from stepflow.durations import parse_duration
+from stepflow.auth.tokens import checked_lifetime
 from stepflow.errors import DeserializationError, InputError, ResultTimeoutError, RunEndedError
 from stepflow.http.call import Call
 from stepflow.http.history import read_history
@@ -48,7 +48,6 @@ LONGEST_WAIT = timedelta(seconds=60)
 LONGEST_DELAY = timedelta(days=36_525)
 """A century: what lies beyond the year 9999 is no time."""
 
-_LONGEST_TOKEN = timedelta(days=7)
 _ACTIONS = {
     CANCEL.name: Action.CANCEL,
     PAUSE.name: Action.PAUSE,
@@ -189,11 +188,7 @@ async def issue_token(call: Call) -> Response:
     if call.body:
         check_media_type(call.request.headers)
         wanted = read_json(call.body, _TokenBody)
-    lifetime = parse_duration(wanted.lifetime)
-    if not timedelta(0) < lifetime <= _LONGEST_TOKEN:
-        raise InputError(
-            f"lifetime={wanted.lifetime!r:.60}: more than nothing, at most 7 days", path="$.lifetime"
-        )
+    lifetime = checked_lifetime("lifetime", wanted.lifetime)
     record = await call.service.record(check_run_id(call.run_id))
     assert call.tokens is not None
     token, expires_at = call.tokens.issue(
