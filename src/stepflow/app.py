@@ -47,6 +47,7 @@ from stepflow.types import Duration
 from stepflow.workflows import Workflow
 
 if TYPE_CHECKING:
+    from stepflow._runtime.surroundings import Surroundings
     from stepflow.opened import Opened
     from stepflow.service import Service
     from stepflow.sync import SyncStepflow
@@ -122,6 +123,8 @@ class Stepflow:
             grace=parse_duration(grace),
         )
         self._opened: Opened | None = None
+        self._surroundings: Surroundings | None = None
+        """Set by the simulator, before the app opens; None is the real machine."""
 
     # ================================================================ life
     async def __aenter__(self) -> Self:
@@ -162,6 +165,7 @@ class Stepflow:
             errors=self._errors,
             hooks=self._hooks,
             clock=self._clock,
+            surroundings=self._surroundings,
         )
         await opened.open()
         self._opened = opened

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import os
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -20,6 +17,7 @@ from stepflow._runtime.committer import Committer
 from stepflow._runtime.following import Follower
 from stepflow._runtime.options import WorkerOptions
 from stepflow._runtime.signals import Origin, RunsWatched, Signal, WatchersSought
+from stepflow._runtime.surroundings import Surroundings, of_this_machine
 from stepflow._runtime.worker import Worker
 from stepflow.clock import Clock, SystemClock
 from stepflow.codecs.failures import ErrorRegistry
@@ -43,12 +41,6 @@ _RETRY_WAKEUPS = 0.5
 _LONGEST_DRAIN = 10.0
 
 
-@functools.cache
-def _process_name(pid: int) -> str:
-    """What no other process is called; a forked one makes a name of its own."""
-    return f"{pid}-{secrets.token_hex(6)}"
-
-
 class Opened:
     """Opens everything in order, and closes it in the opposite order."""
 
@@ -62,6 +54,7 @@ class Opened:
         errors: ErrorRegistry,
         hooks: Hooks,
         clock: Clock,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.storage = storage
         self.clock = clock
@@ -71,6 +64,7 @@ class Opened:
         self._values = values
         self._errors = errors
         self._hooks = hooks
+        self._surroundings = of_this_machine() if surroundings is None else surroundings
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._unset: dict[str, Callable[[], None]] = {}
@@ -83,7 +77,7 @@ class Opened:
         try:
             await self._stack.enter_async_context(self.storage)
             has_clock = await self._calibrate()
-            self.committer = Committer(self.storage, self.clock)
+            self.committer = Committer(self.storage, self.clock, random=self._surroundings.random.random)
             self.follower = Follower(self.storage, self.clock, driven_here=self._driven_here)
             self.broadcaster = Broadcaster(self.storage, self._values, self._origin(), spawn=self._spawn)
             self.attention = Attention(self.broadcaster, self.clock)
@@ -99,7 +93,7 @@ class Opened:
                 committer=self.committer,
                 follower=self.follower,
                 attention=self.attention,
-                ids=IdMaker(secrets.randbits(40)),
+                ids=IdMaker(self._surroundings.random.getrandbits(40)),
                 hooks=self._hooks,
                 starter=lambda: self.worker,
                 written_within=self.aftermath.follows,
@@ -117,7 +111,9 @@ class Opened:
 
     def _origin(self) -> Origin:
         """Who is who among those that speak and listen: an app and its shadow for blocking code share hooks, and a process its log."""
-        return Origin(_process_name(os.getpid()), id(self._hooks), secrets.randbits(40))
+        return Origin(
+            self._surroundings.process(), id(self._hooks), self._surroundings.random.getrandbits(40)
+        )
 
     async def close(self, *, now: bool = False) -> None:
         """Stop working (running steps get their grace, unless ``now``), write what is left, and disconnect."""
@@ -182,6 +178,7 @@ class Opened:
                 grace=options.grace,
             ),
             clock=self.clock,
+            surroundings=self._surroundings,
             values=self._values,
             errors=self._errors,
             committer=self.committer,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from random import random
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ async def through_proxy(url: str, options: str = "") -> AsyncGenerator[tuple[Sto
 
 async def persistently(storage: Storage, batch: list[Write]) -> Any:
     """Write as the committer does: the same batch again, until it is answered."""
-    committer = Committer(storage, SystemClock())
+    committer = Committer(storage, SystemClock(), random=random)
     return await committer._write(batch)
 
 

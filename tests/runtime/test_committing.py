@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from random import random
 from typing import Any
 
 import pytest
@@ -233,7 +234,7 @@ class Awkward:
 
 @pytest.mark.parametrize("where", ["take_write", "written"])
 async def test_a_bug_in_one_writer_does_not_hold_up_the_others(where: str) -> None:
-    committer = Committer(MemoryStorage(), SystemClock())
+    committer = Committer(MemoryStorage(), SystemClock(), random=random)
     awkward = Awkward(where)
     committer.enlist(awkward)
     outcome = await committer.write(Awkward("nowhere").take_write())  # type: ignore[arg-type]
@@ -246,7 +247,7 @@ async def test_a_bug_in_one_writer_does_not_hold_up_the_others(where: str) -> No
 async def test_draining_gives_up_in_time_and_closing_tells_who_waits() -> None:
     storage = FaultyStorage(MemoryStorage())
     storage.fail_before("write", times=10_000)
-    committer = Committer(storage, SystemClock())
+    committer = Committer(storage, SystemClock(), random=random)
     waiting = [asyncio.create_task(committer.write(Awkward("nowhere").take_write())) for _ in range(3)]  # type: ignore[arg-type]
     await settle()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stepflow.clock import Clock
@@ -73,9 +72,10 @@ class Committer:
     A batch that met transient trouble is sent again, unchanged, until it is answered: every write is safe to repeat.
     """
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
+    def __init__(self, storage: Storage, clock: Clock, *, random: Callable[[], float]) -> None:
         self._storage = storage
         self._clock = clock
+        self._random = random
         self._write_ids = itertools.count(1)
         self._waiting: deque[Writer] = deque()
         self._flights: set[asyncio.Task[None]] = set()
@@ -209,7 +209,7 @@ class Committer:
                 if not self._troubled:
                     self._troubled = True
                     _log.warning("the storage does not take writes (%s); trying again until it does", error)
-                await asyncio.sleep(pause * (0.5 + random.random()))
+                await asyncio.sleep(pause * (0.5 + self._random()))
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 if self._troubled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -53,8 +52,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 class Loader:
     """Reads what a claim did not bring along."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, random: Callable[[], float]) -> None:
         self._storage = storage
+        self._random = random
 
     async def load(self, claim: Claim, *, wanted: Callable[[], bool]) -> Loaded | None:
         """All entries of the run's present journal, in order. None if it is not ``wanted`` any more.
@@ -81,7 +81,7 @@ class Loader:
                 return await self._read(claim)
             except StorageError as error:
                 _log.warning("run %s can't be read (%s); trying again", claim.run.id, error)
-                await asyncio.sleep(pause * (0.5 + random.random()))
+                await asyncio.sleep(pause * (0.5 + self._random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return None
 

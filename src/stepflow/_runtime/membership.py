@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
-import secrets
 import socket
-from collections.abc import Callable, Collection
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any
 
-from stepflow._runtime.leases import LeaseThread
+from stepflow._runtime.options import WorkerOptions
+from stepflow._runtime.surroundings import LeaseHolder, Surroundings
 from stepflow.clock import Clock
 from stepflow.errors import StorageError
 from stepflow.storage.base import Storage, WorkerRecord
@@ -30,22 +28,22 @@ class Membership:
         self,
         storage: Storage,
         clock: Clock,
+        surroundings: Surroundings,
+        options: WorkerOptions,
         *,
-        name: str | None,
-        queues: Collection[str],
-        lease: timedelta,
         lost: Callable[[], None],
         holding_up: Callable[[asyncio.Task[Any] | None], str | None],
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._name = name
-        self._queues = tuple(queues)
-        self._lease = lease
+        self._surroundings = surroundings
+        self._name = options.name
+        self._queues = tuple(options.queues)
+        self._lease = options.lease
         self._lost = lost
         self._holding_up = holding_up
-        self._thread: LeaseThread | None = None
-        self.id: WorkerId = _incarnation()
+        self._holder: LeaseHolder | None = None
+        self.id: WorkerId = surroundings.incarnation()
         self.joined = False
 
     async def join(self) -> None:
@@ -62,10 +60,10 @@ class Membership:
                 lease_until=now + self._lease,
             )
         )
-        self._thread = LeaseThread(
+        self._holder = self._surroundings.keep_lease(
             self._storage, self.id, self._clock, self._lease, lost=self._is_lost, holding_up=self._holding_up
         )
-        self._thread.start()
+        self._holder.start()
         self.joined = True
 
     async def join_anew(self) -> None:
@@ -77,27 +75,23 @@ class Membership:
         while True:
             try:
                 await self.leave()
-                self.id = _incarnation()
+                self.id = self._surroundings.incarnation()
                 await self.join()
                 return
             except StorageError as error:
                 _log.warning("the worker can't register anew (%s); trying again", error)
-                await asyncio.sleep(pause * (0.5 + random.random()))
+                await asyncio.sleep(pause * (0.5 + self._surroundings.random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def leave(self) -> None:
         """End the lease, and give back at once what is still owned."""
         self.joined = False
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            await thread.stop()
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            await holder.stop()
         await self._storage.release_worker(self.id, now=self._clock.now())
 
     def _is_lost(self) -> None:
         if self.joined:  # else the news is of an incarnation that has ended
             self.joined = False
             self._lost()
-
-
-def _incarnation() -> WorkerId:
-    return f"w-{os.getpid()}-{secrets.token_hex(6)}"

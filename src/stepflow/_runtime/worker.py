@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -28,6 +27,7 @@ from stepflow._runtime.offload import Offload
 from stepflow._runtime.options import WorkerOptions
 from stepflow._runtime.slots import Slots
 from stepflow._runtime.strangers import Strangers
+from stepflow._runtime.surroundings import Surroundings
 from stepflow._runtime.timers import ProcessTimers
 from stepflow._runtime.watching import Watching
 from stepflow.clock import Clock
@@ -65,6 +65,7 @@ class Worker:
         options: WorkerOptions,
         *,
         clock: Clock,
+        surroundings: Surroundings,
         values: Values,
         errors: ErrorRegistry,
         committer: Committer,
@@ -90,7 +91,7 @@ class Worker:
         self.stopping = self._hurried = False
         self._run_left = run_left
         self._run_progressed = run_progressed
-        self._random = random.Random()
+        self._random = surroundings.random
         self._executions = Executions(registry, values, errors)
         self._chores = Chores()
         self._creators: dict[RunId, asyncio.Future[Outcome]] = {}
@@ -98,19 +99,19 @@ class Worker:
         self._claiming: asyncio.Task[None] | None = None
         self._workflows = frozenset(definition.id for definition in registry)
         self._strangers = Strangers(storage, self.slots.queues, self._workflows)
-        self._membership = self._make_membership(storage)
+        self._membership = self._make_membership(storage, surroundings)
         self._watching = self._make_watching(storage)
-        self._arrivals = Arrivals(self, Loader(storage), self._executions, self._chores, paused=run_left)
+        loader = Loader(storage, self.random)
+        self._arrivals = Arrivals(self, loader, self._executions, self._chores, paused=run_left)
         self._claims = self._make_claiming(storage)
         self._adopting = Adopting(storage, self, self._arrivals)
 
-    def _make_membership(self, storage: Storage) -> Membership:
+    def _make_membership(self, storage: Storage, surroundings: Surroundings) -> Membership:
         return Membership(
             storage,
             self.clock,
-            name=self.options.name,
-            queues=self.options.queues,
-            lease=self.options.lease,
+            surroundings,
+            self.options,
             lost=self._lease_lost,
             holding_up=self._holding_up,
         )
@@ -363,9 +364,8 @@ class Worker:
 
     def continue_as(self, driver: Driver, entry: Continued) -> None:
         """The run goes on in a fresh journal, in its place and in its slot."""
-        definition = driver.definition
-        execution = self._executions.of_continued(driver.execution, definition, entry)
-        fresh = Driver(self, definition, execution, seq=driver.seq, queue=driver.queue)
+        execution = self._executions.of_continued(driver.execution, driver.definition, entry)
+        fresh = Driver(self, driver.definition, execution, seq=driver.seq, queue=driver.queue)
         self.drivers[driver.run_id] = fresh
         fresh.go_on_as(entry, driver, release=self.stopping)
 
