@@ -21,6 +21,7 @@ from stepflow import (
 )
 from stepflow.hooks import StepRetried
 from stepflow.storage.memory import MemoryStorage
+from stepflow.testing.faults import FaultyStorage
 from tests.runtime.living import living, settle, until
 
 attempts: list[int] = []
@@ -300,3 +301,38 @@ async def test_every_waiting_run_has_something_that_wakes_it() -> None:
                     assert record.due_at is not None
         for run in runs:
             assert await world.ends(run) == 5
+
+
+@workflow
+async def retried_beside_a_wait() -> list[Any]:
+    async def both() -> list[Any]:
+        failing = step(retry=Retry(attempts=3, delay="10s", jitter=False)).run("moody", mood)
+        return [await failing, await wait_for_event("go")]
+
+    return await both()
+
+
+async def mood() -> int:
+    attempts.append(current_run().step.attempt)
+    if current_run().step.attempt == 1:
+        raise ConnectionError("not yet")
+    return current_run().step.attempt
+
+
+async def test_a_retry_that_another_worker_had_is_not_had_again_by_the_one_that_kept_the_run() -> None:
+    shared = MemoryStorage()
+    async with living(retried_beside_a_wait, storage=FaultyStorage(shared)) as first:
+        run = await first.app.trigger(retried_beside_a_wait)
+        await first.reaches(run, "suspended")
+        first.storage.freeze()
+        async with living(retried_beside_a_wait, storage=FaultyStorage(shared), clock=first.clock) as second:
+            await second.pass_time("10s")
+            await until(lambda: attempts == [1, 2])
+            await second.reaches(run, "suspended")
+            second.storage.freeze()
+            first.storage.thaw()
+            await first.app.notify("go", "gone")
+
+            assert await first.ends(run) == [2, "gone"]
+            second.storage.thaw()
+        assert attempts == [1, 2]

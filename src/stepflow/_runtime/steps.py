@@ -125,11 +125,13 @@ class Steps:
             self._resting[command.key] = (at, None, command)
 
     def wake(self) -> None:
-        """The run was claimed again: its retries begin when they are due."""
+        """The run was claimed again: its retries begin when they are due, save those that others had meanwhile."""
         resting = list(self._resting.values())
         self._resting.clear()
+        is_pending = self._driver.execution.lookup.is_pending
         for _, _, command in resting:
-            self.start(command)
+            if is_pending(command):
+                self.start(command)
 
     # -------------------------------------------------------------- bodies
     def _begin(self, command: RunStep) -> None:
