@@ -422,3 +422,25 @@ async def test_a_wait_that_new_code_does_not_have_any_more_keeps_nobody_busy() -
         await later.app.notify("current", "this one")
         assert await later.app.handle(run.id).result() == ["this one"]
         assert worker_of(later).drivers == {}
+
+
+@workflow
+async def waits_and_goes_on() -> Any:
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(wait_for_event("go"))
+        await asyncio.sleep(3)
+    return waiting.result()
+
+
+async def test_a_wait_that_was_registered_with_its_run_begins_at_the_run_s_own_place() -> None:
+    async with living(waits_and_goes_on) as world:
+        await world.app.notify("go", "too early")
+        run = await world.app.trigger(waits_and_goes_on)
+        await settle()
+        await world.pass_time("3s")
+
+        record = await world.reaches(run, "suspended")
+        assert [wait.after for wait in record.waits] == [record.created_pos]
+        assert (await world.kinds(run)).count("Claimed") == 1, "nothing woke it"
+        await world.app.notify("go", "in time")
+        assert await world.ends(run) == "in time"

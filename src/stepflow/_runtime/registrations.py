@@ -35,9 +35,12 @@ class Registrations:
 
     @property
     def needed(self) -> bool:
-        """Whether a wait is not registered as it should be: without that, its event would wake nobody."""
+        """Whether a wait is not registered, or from too late a place on: its event would wake nobody.
+
+        One from too early a place may wake the run for nothing, and is mended with the next write.
+        """
         changed = self._mailbox.changed
-        return bool(changed) and any(self._differs(event_id) for event_id in changed)
+        return bool(changed) and any(self._misses(event_id) for event_id in changed)
 
     def current(self) -> Iterator[Wait]:
         """All waits of the run, as they should be registered."""
@@ -73,6 +76,10 @@ class Registrations:
             self._registered[wait.event_id] = wait.after
         for event_id in unwaits:
             self._registered.pop(event_id, None)
+
+    def _misses(self, event_id: EventId) -> bool:
+        after = self._mailbox.after(event_id)
+        return after is not None and self._registered.get(event_id, after + 1) > after
 
     def _differs(self, event_id: EventId) -> bool:
         after = self._mailbox.after(event_id)
