@@ -311,7 +311,12 @@ class Opened:
         self._spawn(self._warn_if_unserved(queue))
 
     async def _warn_if_unserved(self, queue: str) -> None:
-        workers = await self.storage.list_workers(now=self.clock.now())
+        try:
+            workers = await self.storage.list_workers(now=self.clock.now())
+        except StorageError as error:
+            self._queues_checked.discard(queue)  # the next trigger asks again
+            _log.info("whether queue %r is served could not be read (%s)", queue, error)
+            return
         if not any(queue in worker.queues for worker in workers):
             _log.warning(
                 "no live worker serves queue %r: runs in it wait until one does (start one with "

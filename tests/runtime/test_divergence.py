@@ -15,6 +15,7 @@ from stepflow.model.journal import JournalRow, StepCompleted
 from stepflow.model.payloads import Payload
 from stepflow.storage.base import WorkerRecord
 from stepflow.storage.memory import MemoryStorage
+from stepflow.testing.faults import FaultyStorage
 from tests.runtime.living import living, settle, until
 
 effects: list[Any] = []
@@ -276,6 +277,26 @@ async def test_nine_lost_workers_are_not_poison_and_progress_counts_anew() -> No
 
 
 # ------------------------------------------------------------------ unknown workflows
+async def test_looking_for_unknown_workflows_and_unserved_queues_waits_out_a_storage_in_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @workflow(queue="elsewhere")
+    async def known() -> str:
+        return "known"
+
+    storage = FaultyStorage(MemoryStorage())
+    storage.fail_before("list_runs")
+    storage.fail_before("list_workers")
+    async with living(known, storage=storage, queues=["here"]) as world:
+        await world.app.trigger(known)
+        await settle()
+        await world.app.trigger(known)
+        await settle()
+
+    assert [r.getMessage() for r in caplog.records if r.exc_info] == []
+    assert len([r for r in caplog.records if "no live worker serves" in r.getMessage()]) == 1
+
+
 async def test_a_run_of_an_unknown_workflow_is_left_for_others_and_named_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from stepflow.errors import StorageError
 from stepflow.model.runs import RunFilter
 from stepflow.model.states import RunStatus
 from stepflow.storage.base import Storage
@@ -23,7 +24,11 @@ class Strangers:
 
     async def look(self) -> None:
         queued = RunFilter(statuses=frozenset({RunStatus.QUEUED}))
-        page = await self._storage.list_runs(queued, limit=_SEEN_AT_ONCE)
+        try:
+            page = await self._storage.list_runs(queued, limit=_SEEN_AT_ONCE)
+        except StorageError as error:
+            _log.info("what waits in the queues could not be read (%s); it is looked at again later", error)
+            return
         for run in page.items:
             if run.workflow_id not in self._known and run.queue in self._queues:
                 self._known.add(run.workflow_id)
