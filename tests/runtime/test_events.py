@@ -444,3 +444,24 @@ async def test_a_wait_that_was_registered_with_its_run_begins_at_the_run_s_own_p
         assert (await world.kinds(run)).count("Claimed") == 1, "nothing woke it"
         await world.app.notify("go", "in time")
         assert await world.ends(run) == "in time"
+
+
+@workflow
+async def waits_again_for_the_same() -> list[Any]:
+    async def second() -> Any:
+        await wait_for_event("and")
+        return await wait_for_event("go")
+
+    return await asyncio.gather(wait_for_event("go"), second())
+
+
+async def test_an_event_that_came_while_nobody_waited_for_it_is_received_before_a_later_one() -> None:
+    async with living(waits_again_for_the_same) as world:
+        run = await world.app.trigger(waits_again_for_the_same)
+        await world.reaches(run, "suspended")
+        await world.app.pause(run.id)
+        for event_id, payload in (("go", 1), ("go", 2), ("and", 0), ("go", 3)):
+            await world.app.notify(event_id, payload)
+        await world.app.resume(run.id)  # all four are read at once
+
+        assert await world.ends(run) == [1, 2]

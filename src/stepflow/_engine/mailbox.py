@@ -39,7 +39,6 @@ class Mailbox:
     def created_at(self, pos: int) -> None:
         """The run is durable, and this is its place among the events: only later ones concern it."""
         self._created_pos = pos
-        self.changed.update(self._waiting)  # what was registered with the run itself begins too early
 
     def add(self, wait: Waiting) -> None:
         event_id = _event_id(wait)

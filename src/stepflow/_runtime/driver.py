@@ -551,12 +551,13 @@ class Driver:
     def written(self, outcome: writes.Outcome) -> None:
         """The commit is durable: perform what it asked for. Or it was refused: the run is not ours."""
         new = self._create
+        created_pos: int | None = None
         match outcome:
             case writes.Committed():
                 committed = outcome
             case writes.Created(committed=committed) if committed is not None:
                 self._create = None
-                self.execution.mailbox.created_at(outcome.created_pos)
+                created_pos = outcome.created_pos
                 self.host.created(self, outcome)
                 failpoint("start.after_write")
             case _:
@@ -569,6 +570,8 @@ class Driver:
         self.seq += 1
         if self._changes is not NO_CHANGES:
             self._registrations.written(self._changes)
+        if created_pos is not None:
+            self._registrations.created(created_pos)
         if self._created:
             failpoint("child.after_create")
         if self.teller is not None:

@@ -21,6 +21,7 @@ from stepflow.model.journal import (
     StepInterrupted,
 )
 from stepflow.model.runs import NewRun, ParentLink
+from stepflow.types import EventId
 
 ChildQueue = Callable[[str], tuple[str, str | None]]
 """Workflow id → the queue for a child of it, and its version."""
@@ -35,6 +36,7 @@ class Happenings:
         "_commands",
         "_creates",
         "_execution",
+        "_held",
         "_inbox",
         "_interrupted",
         "_sends",
@@ -48,6 +50,8 @@ class Happenings:
         self._commands: deque[StartChild | SendEvent] | None = None
         self._inbox: deque[Event] | None = None
         self._interrupted: deque[RunStep] | None = None
+        self._held: dict[EventId, list[Event]] | None = None
+        """Events that came when nobody waited for their id any more: whoever waits next gets them, before any later one."""
         self._creates: list[NewRun] | None = None
         self._sends: list[NewEvent] | None = None
 
@@ -75,6 +79,8 @@ class Happenings:
     def next_entry(self) -> Entry | None:
         """The next thing that happens; deliver it before asking again."""
         execution = self._execution
+        if self._held:
+            self._put_back(self._held)
         if not (
             self._commands
             or self._interrupted
@@ -101,6 +107,21 @@ class Happenings:
         if due is not None:
             failpoint("timer.fired")
         return due
+
+    def _hold(self, event: Event) -> None:
+        """Nobody waits for it now. A later one of its id may be in the inbox, and must not be received in its stead."""
+        if self._held is None:
+            self._held = {}
+        held = self._held.setdefault(event.event_id, [])
+        if not held or held[-1].pos < event.pos:
+            held.append(event)
+
+    def _put_back(self, held: dict[EventId, list[Event]]) -> None:
+        """Somebody waits for what was held: it comes first."""
+        for event_id in [event_id for event_id in held if event_id in self._execution.mailbox.waits()]:
+            if self._inbox is None:
+                self._inbox = deque()
+            self._inbox.extendleft(reversed(held.pop(event_id)))
 
     def take_created(self) -> tuple[tuple[NewRun, ...], tuple[NewEvent, ...]]:
         """The runs and events for the next write."""
@@ -160,8 +181,11 @@ class Happenings:
         )
 
     def _receive(self, event: Event) -> Entry | None:
-        taker = self._execution.mailbox.taker(event.event_id, event.pos)
+        mailbox = self._execution.mailbox
+        taker = mailbox.taker(event.event_id, event.pos)
         if taker is None:
+            if event.event_id not in mailbox.waits() and event.pos > mailbox.cursors.get(event.event_id, 0):
+                self._hold(event)
             return None
         if not isinstance(taker, AwaitChild):
             return EventReceived(

@@ -18,7 +18,7 @@ NO_CHANGES: Changes = ((), ())
 class Registrations:
     """Compares the mailbox of an execution with what was last written of it."""
 
-    __slots__ = ("_mailbox", "_registered")
+    __slots__ = ("_early", "_mailbox", "_registered")
 
     def __init__(self, mailbox: Mailbox, waits: Iterable[Wait]) -> None:
         self._mailbox = mailbox
@@ -27,20 +27,34 @@ class Registrations:
     def reset(self, waits: Iterable[Wait]) -> None:
         """This is what the storage has now."""
         self._registered = {wait.event_id: wait.after for wait in waits}
+        self._early: dict[EventId, int] = {}
         # The code may have changed since: what it does not wait for any more would wake it again and again.
         self._mailbox.changed.update(self._registered)
+
+    def created(self, pos: int) -> None:
+        """The run is durable, and this is its place among the events.
+
+        What was registered in the same write begins too early. That may wake the run for nothing, and is mended with the
+        next write; it is not worth one of its own.
+        """
+        mailbox = self._mailbox
+        mailbox.created_at(pos)
+        for event_id in self._registered:
+            after = mailbox.after(event_id)
+            if after is not None and self._differs(event_id):
+                self._early[event_id] = after
+                mailbox.changed.add(event_id)
 
     def __bool__(self) -> bool:
         return bool(self._registered)
 
     @property
     def needed(self) -> bool:
-        """Whether a wait is not registered, or from too late a place on: its event would wake nobody.
-
-        One from too early a place may wake the run for nothing, and is mended with the next write.
-        """
+        """Whether a wait is not registered as it should be: without that, its event would wake nobody."""
         changed = self._mailbox.changed
-        return bool(changed) and any(self._misses(event_id) for event_id in changed)
+        return bool(changed) and any(
+            self._differs(event_id) and not self._suffices(event_id) for event_id in changed
+        )
 
     def current(self) -> Iterator[Wait]:
         """All waits of the run, as they should be registered."""
@@ -74,12 +88,13 @@ class Registrations:
         waits, unwaits = changes
         for wait in waits:
             self._registered[wait.event_id] = wait.after
+            self._early.pop(wait.event_id, None)
         for event_id in unwaits:
             self._registered.pop(event_id, None)
 
-    def _misses(self, event_id: EventId) -> bool:
-        after = self._mailbox.after(event_id)
-        return after is not None and self._registered.get(event_id, after + 1) > after
+    def _suffices(self, event_id: EventId) -> bool:
+        """Whether all that is wrong with the registration is that it was written before the run's place was known."""
+        return event_id in self._early and self._mailbox.after(event_id) == self._early[event_id]
 
     def _differs(self, event_id: EventId) -> bool:
         after = self._mailbox.after(event_id)
