@@ -288,3 +288,31 @@ async def test_a_child_that_ends_while_its_parent_is_away_wakes_it() -> None:
         await settle()
     async with living(parent, naps, storage=storage, clock=clock) as later:
         assert await later.app.handle(run.id).result() == 8
+
+
+@workflow
+async def starts_and_tells() -> int:
+    result = await step.invoke(double, 4)
+    await step.send_event("told", result)
+    return result
+
+
+@workflow
+async def hears() -> list[int]:
+    return [await wait_for_event("told") for _ in range(2)]
+
+
+async def test_a_run_that_was_deleted_and_triggered_again_has_children_and_events_of_its_own() -> None:
+    async with living(starts_and_tells, hears, double) as world:
+        hearing = await world.app.trigger(hears)
+        first = await world.app.trigger(starts_and_tells, id="again")
+        assert await first.result() == 8
+        await world.app.delete("again")
+        world.clock.advance("1s")
+
+        again = await world.app.trigger(starts_and_tells, id="again")
+
+        assert again.created
+        assert await again.result(timeout="5s") == 8
+        assert effects == [4, 4]
+        assert await hearing.result(timeout="5s") == [8, 8]

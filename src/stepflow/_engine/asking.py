@@ -108,9 +108,14 @@ class Asking:
         """A stable id under this run and generation."""
         return stable_digest(self.facts.run_id, str(self.generation), *parts)
 
+    def digest_of_this_life(self, *parts: str) -> str:
+        """As ``digest``; but a run that was deleted, and triggered again under its id, gives another one."""
+        created_at = self.facts.created_at
+        return self.digest(*parts, "" if created_at is None else created_at.isoformat())
+
     def child_id(self, key: StepKey) -> RunId:
         """The id for the child to start at ``key``: another one after each unsuccessful child there."""
-        return f"run_{self.digest('child', key, str(self.kept.unsuccessful_children[key]))}"
+        return f"run_{self.digest_of_this_life('child', key, str(self.kept.unsuccessful_children[key]))}"
 
     def random(self) -> random.Random:
         if self._random is None:

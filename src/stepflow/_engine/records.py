@@ -22,6 +22,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: Payload = NULL
     attempt: int = 1
     created_pos: int = 0
+    created_at: datetime | None = None
     depth: int = 0
     started_at: datetime | None = None
     timeout: timedelta | None = None

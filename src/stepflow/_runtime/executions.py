@@ -37,6 +37,7 @@ class Executions:
             workflow_id=run.workflow_id,
             input=run.input,
             input_type=definition.types.input,
+            created_at=run.created_at,
             timeout=definition.timeout,
         )
         return self._make(facts, definition)
@@ -49,6 +50,7 @@ class Executions:
             input_type=definition.types.input,
             attempt=attempt,
             created_pos=run.created_pos,
+            created_at=run.created_at,
             depth=0 if run.parent is None else run.parent.depth,
             started_at=run.started_at,
             timeout=definition.timeout,
@@ -63,6 +65,7 @@ class Executions:
             input_type=definition.types.input,
             # a run that began here learned its place among the events only after it had begun
             created_pos=former.mailbox.created_pos,
+            created_at=former.facts.created_at,
             depth=former.facts.depth,
             started_at=former.started_at,
             timeout=definition.timeout,

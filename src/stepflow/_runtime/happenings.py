@@ -142,7 +142,7 @@ class Happenings:
                 event_id=command.event_id,
                 payload=command.payload,
                 run_id=command.run_id,
-                dedup_id=self._execution.digest("event", command.key),
+                dedup_id=self._execution.digest_of_this_life("event", command.key),
             )
         )
         return EventSent(key=command.key, at=self._now(), event_id=command.event_id)
