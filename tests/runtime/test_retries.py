@@ -20,6 +20,7 @@ from stepflow import (
     workflow,
 )
 from stepflow.hooks import StepRetried
+from stepflow.model.journal import EventReceived
 from stepflow.storage.memory import MemoryStorage
 from stepflow.testing.faults import FaultyStorage
 from tests.runtime.living import living, settle, until
@@ -336,3 +337,37 @@ async def test_a_retry_that_another_worker_had_is_not_had_again_by_the_one_that_
             assert await first.ends(run) == [2, "gone"]
             second.storage.thaw()
         assert attempts == [1, 2]
+
+
+@workflow
+async def gives_a_retry_up() -> str:
+    failing = asyncio.create_task(step(retry=NO_JITTER).run("moody", never_well))
+    await wait_for_event("go")
+    failing.cancel()
+    return str(await wait_for_event("end"))
+
+
+async def never_well() -> None:
+    attempts.append(current_run().step.attempt)
+    raise ConnectionError("not yet")
+
+
+def receives(write: Any) -> bool:
+    return any(isinstance(entry, EventReceived) for entry in getattr(write, "entries", ()))
+
+
+async def test_a_step_that_was_given_up_is_not_retried_while_that_is_being_written() -> None:
+    async with living(gives_a_retry_up) as world:
+        run = await world.app.trigger(gives_a_retry_up)
+        await until(lambda: attempts == [1])
+        gate = world.storage.hold("write", picks=receives)
+        await world.app.notify("go")
+        await gate.reached()
+
+        for _ in range(5):
+            await world.pass_time("1s")
+
+        assert attempts == [1]
+        gate.open()
+        await world.app.notify("end", "over")
+        assert await world.ends(run) == "over"

@@ -183,6 +183,9 @@ class Steps:
 
     def _failed(self, body: Body, error: BaseException) -> None:
         driver, command = self._driver, body.command
+        if not driver.execution.lookup.is_pending(command):
+            driver.pump()  # the workflow gave it up, in a commit that is still on its way: there is nothing to retry
+            return
         at = driver.at()
         failure = self._host.record_failure(error)
         delay = None
@@ -221,7 +224,8 @@ class Steps:
 
     def _rested(self, command: RunStep) -> None:
         self._resting.pop(command.key, None)
-        self.start(command)
+        if self._driver.execution.lookup.is_pending(command):
+            self.start(command)
 
     def _fill(self) -> None:
         while self._queue and len(self.running) < PER_RUN:
