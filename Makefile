@@ -16,7 +16,7 @@ PYTEST_ARGS ?= -n auto --dist loadscope
 # The pure half of the library is covered completely, lines and branches; which that is, pyproject.toml says.
 COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients
+.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients sim mutants
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ bench: $(VENV)/.installed ## measure the workloads of benchmarks/ on a store (BE
 
 bench-peers: $(VENV)/.installed ## measure other engines beside ours on the same server, as ratios
 	@$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+sim: $(VENV)/.installed ## simulate whole clusters with faults (SEEDS=300 START=1 STORE=memory, sqlite or redis-model)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),300) --start $(or $(START),1) --store $(or $(STORE),memory)
+
+mutants: $(VENV)/.installed ## plant bugs in the engine, and see the simulator notice every one
+	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS_ARGS)
 
 spec: $(VENV)/.installed ## write spec/ (OpenAPI and golden exchanges) anew
 	$(BIN)/python -m scripts.make_spec

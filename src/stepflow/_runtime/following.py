@@ -52,12 +52,13 @@ class Follower:
         self._storage = storage
         self._clock = clock
         self._driven_here = driven_here
-        self._waiters: dict[RunId, set[asyncio.Future[End]]] = {}
+        # Dictionaries, and no sets: whoever asked first is told first, the same way every time.
+        self._waiters: dict[RunId, dict[asyncio.Future[End], None]] = {}
         self._completed: OrderedDict[RunId, End] = OrderedDict()
-        self._watchers: dict[RunId, set[asyncio.Event]] = {}
+        self._watchers: dict[RunId, dict[asyncio.Event, None]] = {}
         self._glances = Glances(storage, clock, watched=self._watchers.keys, changed=self._changed)
         self._looking: asyncio.Task[None] | None = None
-        self._look_at: set[RunId] = set()
+        self._look_at: dict[RunId, None] = {}
         self._unset: Callable[[], None] | None = None
         self._closed = False
 
@@ -69,7 +70,7 @@ class Follower:
         if self._closed:
             raise _closed()
         waiter: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(run_id, set()).add(waiter)
+        self._waiters.setdefault(run_id, {})[waiter] = None
         if not self._driven_here(run_id):
             self._look([run_id])
         self._set_poll()
@@ -78,7 +79,7 @@ class Follower:
         finally:
             waiters = self._waiters.get(run_id)
             if waiters is not None:
-                waiters.discard(waiter)
+                waiters.pop(waiter, None)
                 if not waiters:
                     del self._waiters[run_id]
 
@@ -87,12 +88,12 @@ class Follower:
         self._set_poll()
         if event is None:
             event = asyncio.Event()
-        self._watchers.setdefault(run_id, set()).add(event)
+        self._watchers.setdefault(run_id, {})[event] = None
         return event
 
     def unwatch(self, run_id: RunId, event: asyncio.Event) -> None:
-        events = self._watchers.get(run_id, set())
-        events.discard(event)
+        events = self._watchers.get(run_id, {})
+        events.pop(event, None)
         if not events:
             self._watchers.pop(run_id, None)
             self._glances.forget(run_id)
@@ -183,14 +184,15 @@ class Follower:
         """Read these runs, all in one task however many hints come."""
         if not run_ids or self._closed:
             return
-        self._look_at.update(run_ids)
+        self._look_at.update(dict.fromkeys(run_ids))
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_up())
 
     async def _look_up(self) -> None:
         while self._look_at:
             some = list(islice(self._look_at, AT_ONCE))
-            self._look_at.difference_update(some)
+            for run_id in some:
+                del self._look_at[run_id]
             try:
                 for run_id in await self._standing([each for each in some if each in self._waiters]):
                     await self._look_up_one(run_id)

@@ -1,0 +1,147 @@
+"""The simulator itself: what is dead stays dead, what is frozen sends late, and failures are made smaller."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stepflow.errors import StorageUnavailableError
+from stepflow.model.events import NewEvent
+from stepflow.model.payloads import NULL
+from stepflow.storage.writes import SendEvent
+from tests.fundamentals.programs import Sequence, Step
+from tests.simulation import shrinking
+from tests.simulation.dials import Dials, active
+from tests.simulation.mutants.journal import wake_nobody
+from tests.simulation.observer import Observer
+from tests.simulation.processes import Process
+from tests.simulation.proxy import at_once
+from tests.simulation.shrinking import shrink, simpler
+from tests.simulation.simulate import simulate
+from tests.simulation.stores import Store, make
+from tests.simulation.world import World
+
+
+def small_world(**dials: float) -> tuple[World, Store, Process]:
+    world = World(1, Dials(**dials))
+    store = make("memory", lambda hints: None)
+    world.observer = Observer(world, store)
+    process = Process(world, "one", lambda: store.inner, timedelta(0))
+    world.processes.append(process)
+    return world, store, process
+
+
+def events(store: Store) -> int:
+    return int(at_once(store.inner.info(now=World(0, Dials()).instant())).events)
+
+
+async def send(process: Process, told: list[Any]) -> None:
+    try:
+        event = NewEvent(event_id="e", payload=NULL, dedup_id="1")
+        told.append(await process.proxy.write([SendEvent(event=event)], now=process.clock.now()))
+    except StorageUnavailableError as error:
+        told.append(error)
+    finally:
+        told.append("left")
+
+
+def test_a_killed_process_does_nothing_any_more_not_even_in_its_finally_blocks() -> None:
+    world, store, process = small_world()
+    told: list[Any] = []
+    process.spawn(send(process, told))
+    process.kill("by a test")
+
+    world.run(10)
+
+    assert events(store) == 0
+    assert told == []
+    process.bury()
+
+
+def test_a_frozen_process_sends_its_request_when_it_goes_on() -> None:
+    world, store, process = small_world()
+    told: list[Any] = []
+    process.spawn(send(process, told))
+    process.freeze(5, "by a test")
+
+    world.run(4.9)
+    assert events(store) == 0
+    world.run(1)
+
+    assert events(store) == 1
+    assert told[-1] == "left"
+
+
+def test_a_lost_answer_belongs_to_something_that_was_done() -> None:
+    world, store, process = small_world(lost_answers=1.0)
+    told: list[Any] = []
+    process.spawn(send(process, told))
+
+    world.run(1)
+
+    assert events(store) == 1
+    assert isinstance(told[0], StorageUnavailableError)
+
+
+def test_a_lost_request_was_never_done() -> None:
+    world, store, process = small_world(lost_requests=1.0)
+    told: list[Any] = []
+    process.spawn(send(process, told))
+
+    world.run(1)
+
+    assert events(store) == 0
+    assert isinstance(told[0], StorageUnavailableError)
+
+
+def test_time_passes_only_where_somebody_waits() -> None:
+    world, _, process = small_world()
+    seen: list[float] = []
+
+    async def wait() -> None:
+        for _ in range(3):
+            await asyncio.sleep(1_000)
+            seen.append(asyncio.get_running_loop().time())
+
+    process.spawn(wait())
+    world.run(10_000)
+
+    assert seen == [1_000, 2_000, 3_000]
+
+
+def test_a_failover_forgets_the_last_writes_and_no_others() -> None:
+    store = make("redis-model", lambda hints: None)
+    now = World(0, Dials()).instant()
+    for number in range(100):
+        event = NewEvent(event_id="e", payload=NULL, dedup_id=str(number))
+        at_once(store.inner.write([SendEvent(event=event)], now=now))
+    world = World(1, Dials())
+
+    forgotten = store.fail_over(world.random)
+
+    assert 1 <= forgotten <= 40
+    assert events(store) == 100 - forgotten
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_failure_is_made_smaller_without_becoming_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    wake_nobody(monkeypatch)
+    monkeypatch.setattr(shrinking, "TRIES", 20)
+    seed = next(seed for seed in range(1, 50) if simulate(seed).failed)
+    before = simulate(seed)
+
+    smaller = shrink(seed, "memory")
+
+    assert smaller.result.failed
+    assert len(active(smaller.dials)) <= 3, "it fails without most of them"
+    assert smaller.result.calls <= before.calls
+
+
+def test_a_program_is_made_simpler_part_by_part() -> None:
+    program = Sequence((Step("charge"), Sequence((Step("ship"), Step("mail")))))
+
+    assert Step("charge") in list(simpler(program))
+    assert Sequence((Step("charge"), Step("ship"))) in list(simpler(program))
