@@ -16,13 +16,19 @@ PYTEST_ARGS ?= -n auto --dist loadscope
 # The pure half of the library is covered completely, lines and branches; which that is, pyproject.toml says.
 COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
 
-.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients sim mutants
+.PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients sim mutants \
+	order-tracker
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## watch a workflow survive a kill -9 (real data, no services, under a minute)
 	@$(BIN)/python -m demo $(DEMO_ARGS)
+
+order-tracker: export STEPFLOW_PUBLIC_KEY ?= sf_pub_only-to-try-the-order-tracker
+order-tracker: $(VENV)/.installed ## serve examples/order-tracker, with its page, at http://127.0.0.1:8000
+	@scripts/with-node sh -c 'cd ../examples/order-tracker/web && npm ci --no-progress && npm run --silent build'
+	@cd examples/order-tracker && ../../$(BIN)/uvicorn server:api
 
 test: $(VENV)/.installed ## run every test, then the engine's tests on each other Python found
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(COVERAGE_ARGS)

@@ -1,22 +1,15 @@
-"""An order that a page starts, follows live, and waits with until a person approves it. Start it::
-
-export STEPFLOW_PUBLIC_KEY=$(stepflow keys create --public --quiet)
-uvicorn server:api
-
-curl localhost:8000/stepflow/trigger/checkout -H "X-API-Key: $STEPFLOW_PUBLIC_KEY" -H "Content-Type: application/json" \\
-    -d '{"id": "o-1", "items": ["tea", "honey"]}'
-curl -N "localhost:8000/stepflow/runs/<runId>/stream?token=<publicAccessToken>"
-curl -X POST localhost:8000/orders/o-1/approval -H "Content-Type: application/json" -d '{"by": "Grace", "granted": true}'
-"""
+"""An order that a page starts, follows live, and waits with until a person approves it. README.md says how to start it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from stepflow import Event, Stepflow, step, workflow
 from stepflow.http import any_of, public_key_auth, run_token_auth
@@ -78,3 +71,7 @@ api.include_router(stepflow_router(shop, auth=any_of(page, run_token_auth())), p
 @api.post("/orders/{order_id}/approval")
 async def approve(order_id: str, answer: Approval, app: StepflowApp) -> None:
     await app.notify(approval(order_id=order_id), answer)  # who may do this is the application's own matter
+
+
+if (web := Path(__file__).with_name("web") / "dist").is_dir():
+    api.mount("/", StaticFiles(directory=web, html=True))

@@ -1,19 +1,11 @@
 // Reads a run's stream with Chromium's own EventSource, in a page of another origin; prints what arrived, a line each.
 // node chromium.mjs CHROMIUM PAGE URL
 
-import { chromium } from "playwright-core";
 import { follow } from "./follow.mjs";
+import { launched } from "./launching.mjs";
 
 const [, , executablePath, origin, address] = process.argv;
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    // A page of localhost would have to ask the user before it reads from loopback.
-    "--disable-features=LocalNetworkAccessChecks",
-  ],
-});
+const browser = await launched(executablePath);
 try {
   const page = await browser.newPage();
   page.on("console", (message) => console.error(message.text()));

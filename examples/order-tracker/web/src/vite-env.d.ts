@@ -1,0 +1,4 @@
+// What vite.config.ts lets through to the page.
+interface ImportMetaEnv {
+  readonly STEPFLOW_PUBLIC_KEY: string;
+}
