@@ -92,6 +92,8 @@ class Observer:
         self.former: list[History] = []
         """Runs whose id another one bears now, or that were deleted."""
         self.events: dict[tuple[str, str], int] = {}
+        self._addressed: dict[str, set[tuple[str, str]]] = {}
+        """Run → the events that were sent to it alone, which are deleted with it."""
         """Acknowledged events: event id and dedup id → position."""
         self.failovers = 0
         self.ledger = Ledger(self.place)
@@ -176,6 +178,10 @@ class Observer:
                 self.look(run.id)
             case SendEvent(event=event), Sent(pos=pos):
                 self.events[event.event_id, event.dedup_id or ""] = pos
+                if event.run_id is not None:
+                    self._addressed.setdefault(event.run_id, set()).add(
+                        (event.event_id, event.dedup_id or "")
+                    )
             case SendEvent(event=event), Duplicate(event=first, once_lost=False):
                 known = self.events.get((event.event_id, event.dedup_id or ""))
                 if known is not None and known != first.pos:
@@ -216,6 +222,8 @@ class Observer:
         """Invariant 7: what was answered to an operation is so, at the very instant."""
         history = self.look(write.run_id)
         if write.action is Action.DELETE:
+            for event in self._addressed.pop(write.run_id, ()):
+                self.events.pop(event, None)
             if history is not None:
                 self.complain(f"{write.run_id}: deleted, and still there")
             return None
