@@ -202,6 +202,7 @@ export class StepflowClient {
     if (run.status === "cancelled") throw new RunCancelledError(runId);
     if (run.status === "paused") throw new RunPausedError(runId, run.pauseReason);
     const whole: Run = isOmitted(run.output) ? await this.getRun(runId, { ...options, full: true }) : run;
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion -- it is needed where Register is augmented
     return whole.output as OutputOf<W>;
   }
 

@@ -73,6 +73,7 @@ class Picture<W extends WorkflowId> {
 
   private end(run: Run<W>): void {
     const { onComplete, onError } = this.handlers;
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion -- it is needed where Register is augmented
     if (run.status === "completed") this.tell(onComplete, run.output as OutputOf<W>);
     else if (run.status === "failed") this.tell(onError, new RunFailedError(run.id, run.error));
     else this.tell(onError, new RunCancelledError(run.id));
