@@ -14,6 +14,7 @@ import pytest
 
 import stepflow
 import stepflow.auth
+import stepflow.testing
 from docs.tools import facts, states
 from docs.tools.__main__ import generated, stale
 from stepflow.model import transitions
@@ -56,6 +57,12 @@ def test_everything_about_who_may_do_what_has_a_reference_entry() -> None:
     documented = {name.removeprefix("stepflow.auth.") for name in entries()}
 
     assert set(stepflow.auth.__all__) - documented == set()
+
+
+def test_everything_for_tests_has_a_reference_entry() -> None:
+    documented = {name.removeprefix("stepflow.testing.") for name in entries()}
+
+    assert set(stepflow.testing.__all__) - documented == set()
 
 
 def test_every_entry_of_the_reference_exists() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from good import Order, Service, charge, checkout, daily, label, nightly, shipped_event, survey, typed_dict_in
 
 from stepflow import Stepflow, sleep, sleep_until, step, wait_for_event, workflow
+from stepflow.testing import Harness
 
 
 async def bad(app: Stepflow, order: Order) -> None:
@@ -38,6 +39,13 @@ async def bad(app: Stepflow, order: Order) -> None:
     await step.map("m", label, [order], key=len)  # E
     await checkout()  # E
     await nightly(3)  # E
+
+
+def harnessed(harness: Harness, order: Order) -> None:
+    harness.run(checkout, 42)  # E
+    harness.start(nightly, 42)  # E
+    harness.run(checkout)  # E
+    harness.advance(order)  # E
 
 
 @workflow  # E

@@ -26,6 +26,8 @@ from stepflow import (
 )
 from stepflow.client import AsyncRemoteRun, AsyncStepflowClient, RemoteRun, StepflowClient, StreamEvent
 from stepflow.primitives import EventAddress
+from stepflow.testing import AsyncHarness, Fake, Harness, HarnessRun, StepCall
+from stepflow.testing.pytest_plugin import OpenHarness
 
 
 @dataclass
@@ -275,3 +277,31 @@ async def remote(order: Order, client: AsyncStepflowClient, blocking: StepflowCl
     assert_type(blocking.notify("x"), int)
     assert_type(blocking.wait("x", timeout=3).status, str)
     assert_type(list(blocking.subscribe("x", "y")), list[StreamEvent])
+
+
+def harnessed(order: Order) -> None:
+    with Harness(checkout, nightly, daily, replay=False) as harness:
+        assert_type(harness.run(checkout, order), Receipt)
+        assert_type(harness.run(nightly), list[str])
+        assert_type(harness.run(daily, "monday"), str)
+        run = harness.start(checkout, order, id="x")
+        assert_type(run, HarnessRun[Receipt])
+        assert_type(harness.result(run, limit="3d"), Receipt)
+        assert_type(run.output, Receipt)
+        assert_type(harness.notify(shipped_event(id="x"), Shipment(tracking="x")), int)
+        assert_type(harness.advance("3d"), None)
+        assert_type(harness.get("x", nightly), HarnessRun[list[str]])
+        assert_type(harness.fake("charge", returns=3), Fake)
+        assert_type(harness.calls(charge), list[StepCall])
+
+
+async def harnessed_here(order: Order) -> None:
+    async with AsyncHarness(checkout) as harness:
+        assert_type(await harness.run(checkout, order), Receipt)
+        assert_type(await harness.run(daily), str)
+        assert_type(await harness.start(nightly), HarnessRun[list[str]])
+        assert_type(await harness.result(await harness.start(checkout, order)), Receipt)
+
+
+def with_the_fixture(stepflow_harness: OpenHarness, order: Order) -> None:
+    assert_type(stepflow_harness(checkout).run(checkout, order), Receipt)

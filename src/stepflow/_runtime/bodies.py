@@ -106,6 +106,11 @@ class Body:
     def is_abandoned(self) -> bool:
         return self._abandoned
 
+    @property
+    def times_out_at(self) -> datetime | None:
+        """When its timeout passes; None if it has none, or it has passed."""
+        return None if self._alarm is None or self._alarm.cancelled else self._alarm.when
+
     def is_run_by(self, task: asyncio.Task[Any]) -> bool:
         return self._task is task
 
@@ -154,6 +159,10 @@ class Body:
     def _enter(self, context: contextvars.Context) -> Coroutine[Any, Any, Any]:
         """The coroutine of the body, made in ``context``, which is its own."""
         enter_step(self._step_run)
+        around = self._pool.around
+        return self._call(context) if around is None else around(self, lambda: self._call(context))
+
+    def _call(self, context: contextvars.Context) -> Coroutine[Any, Any, Any]:
         command = self.command
         body = command.body
         plain = type(body) is FunctionType and body.__code__.co_flags & CO_COROUTINE
@@ -250,6 +259,8 @@ class Bodies:
         """The body whose task is being made; since Python 3.12 it runs up to its first wait meanwhile."""
         self.began: Callable[[Body], None] | None = None
         """Is told of each body that begins, if anybody wants to know."""
+        self.around: AroundBody | None = None
+        """What stands between the pool and every function that it calls; None outside of tests."""
 
     def admit(self, body: Body) -> None:
         """Begin it now, or as soon as a slot is free and a former body of this step has ended."""
@@ -279,6 +290,17 @@ class Bodies:
     def count(self) -> int:
         return len(self._running)
 
+    @property
+    def next_timeout(self) -> datetime | None:
+        """When the first of those that run is cut off by its own timeout."""
+        due = (body.times_out_at for body in self._running.values())
+        return min((at for at in due if at is not None), default=None)
+
+    def after_next(self, call: Callable[[], None]) -> None:
+        """Call when any of those that run now has really ended; once for each that does."""
+        for body in self._running.values():
+            body.after(call)
+
     def ended(self, body: Body) -> None:
         """A body has ended: its slot is free."""
         if self._running.get(body.identity) is body:
@@ -301,6 +323,10 @@ class Bodies:
         self._free -= 1
         self._running[body.identity] = body
         body.begin()
+
+
+AroundBody = Callable[[Body, Callable[[], Coroutine[Any, Any, Any]]], Coroutine[Any, Any, Any]]
+"""Gets each body that begins and what makes its coroutine; returns the one to run instead."""
 
 
 async def _raise(error: Exception) -> Any:

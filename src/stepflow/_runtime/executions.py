@@ -19,7 +19,15 @@ from stepflow.model.runs import NewRun, RunRecord
 class Executions:
     """Makes the execution of a run that is new, claimed, or going on in a fresh journal."""
 
-    def __init__(self, registry: Registry, values: Values, errors: ErrorRegistry) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        values: Values,
+        errors: ErrorRegistry,
+        *,
+        kind: type[Execution] = Execution,
+    ) -> None:
+        self._kind = kind
         self._values = values
         self._errors = errors
         # Made once, and not a few for every run.
@@ -83,7 +91,7 @@ class Executions:
                 definition,
                 partial(definition.start, decode=self._values.decode),
             )
-        return Execution(facts, known[1], **self._ways)
+        return self._kind(facts, known[1], **self._ways)
 
     def _encode(self, value: Any, what: str) -> Any:
         return self._values.encode(value, what=what)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from stepflow._runtime.bodies import AroundBody
 from stepflow._runtime.leases import LeaseThread
 from stepflow.clock import Clock
 from stepflow.storage.base import Storage
@@ -62,6 +63,7 @@ class Surroundings:
     process: Callable[[], str] = _process_name
     """What no other process is called."""
     keep_lease: KeepLease = LeaseThread
+    around_body: AroundBody | None = None
 
 
 def of_this_machine() -> Surroundings:

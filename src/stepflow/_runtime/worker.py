@@ -84,6 +84,7 @@ class Worker:
         self.timers = ProcessTimers(clock)
         self.offload = Offload(threads=options.threads, errors=errors)
         self.bodies = Bodies(clock=clock, timers=self.timers, offload=self.offload, limit=options.steps)
+        self.bodies.around = surroundings.around_body
         self.drivers: dict[RunId, Driver] = {}
         self.audience = Audience(broadcaster, clock, hooks, self.drivers, self.bodies)
         self.keeping = Keeping()
