@@ -26,7 +26,17 @@ from stepflow import (
 )
 from stepflow.client import AsyncRemoteRun, AsyncStepflowClient, RemoteRun, StepflowClient, StreamEvent
 from stepflow.primitives import EventAddress
-from stepflow.testing import AsyncHarness, Fake, Harness, HarnessRun, StepCall
+from stepflow.testing import (
+    AsyncHarness,
+    Crash,
+    CrashReport,
+    Fake,
+    Harness,
+    HarnessRun,
+    StepCall,
+    crash_everywhere,
+    explore_crashes,
+)
 from stepflow.testing.pytest_plugin import OpenHarness
 
 
@@ -305,3 +315,15 @@ async def harnessed_here(order: Order) -> None:
 
 def with_the_fixture(stepflow_harness: OpenHarness, order: Order) -> None:
     assert_type(stepflow_harness(checkout).run(checkout, order), Receipt)
+
+
+@crash_everywhere(checkout, repeatable={"charge"}, replay=False)
+def scenario(harness: Harness, order: Order) -> Receipt:
+    return harness.run(checkout, order)
+
+
+def crashed(order: Order) -> None:
+    assert_type(scenario(order), None)
+    report = explore_crashes(lambda harness: harness.run(checkout, order), checkout)
+    assert_type(report, CrashReport)
+    assert_type(report.failures, tuple[Crash, ...])

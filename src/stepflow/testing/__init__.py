@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepflow.testing.clock import FakeClock
+    from stepflow.testing.crashes import Crash, CrashPoint, CrashReport, crash_everywhere, explore_crashes
     from stepflow.testing.faults import FaultyStorage
     from stepflow.testing.harness.asynchronous import AsyncHarness
     from stepflow.testing.harness.blocking import Harness
@@ -15,17 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncHarness",
+    "Crash",
+    "CrashPoint",
+    "CrashReport",
     "Fake",
     "FakeClock",
     "FaultyStorage",
     "Harness",
     "HarnessRun",
     "StepCall",
+    "crash_everywhere",
+    "explore_crashes",
 ]
 
 # Found when it is first asked for: a test that wants a clock does not load the engine.
 _HOMES = {
     "stepflow.testing.clock": "FakeClock",
+    "stepflow.testing.crashes": "Crash CrashPoint CrashReport crash_everywhere explore_crashes",
     "stepflow.testing.faults": "FaultyStorage",
     "stepflow.testing.harness.asynchronous": "AsyncHarness",
     "stepflow.testing.harness.blocking": "Harness",

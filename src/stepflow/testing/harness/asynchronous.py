@@ -44,10 +44,12 @@ class AsyncHarness(Looking):
         self._app = app_of(workflows)
         self._options = (start, replay, parse_duration(patience).total_seconds())
         self._ids = 0
+        self._in_turn = False
+        """Set by the crash-point enumerator, before it opens: its plays have to be the same each time."""
 
     async def __aenter__(self) -> Self:
         start, replay, patience = self._options
-        self._world = World(self._app, start=start, replay=replay, patience=patience)
+        self._world = World(self._app, start=start, replay=replay, patience=patience, in_turn=self._in_turn)
         await self._world.open()
         return self
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from copy import copy
 from datetime import datetime, timedelta
 from random import Random
@@ -11,16 +13,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from stepflow._engine.commands import RunStep
 from stepflow._runtime.bodies import AroundBody
 from stepflow._runtime.keeping import Keeping
+from stepflow._runtime.offload import Offload
 from stepflow._runtime.surroundings import Surroundings
 from stepflow._runtime.worker import Worker
 from stepflow.app import Stepflow
 from stepflow.clock import Clock
+from stepflow.codecs.failures import ErrorRegistry
 from stepflow.hooks import Hooks
 from stepflow.storage.base import Storage
 from stepflow.testing.harness.tap import Tap
 from stepflow.types import WorkerId
+
+_THREADS = 8
 
 
 class _NoLease:
@@ -33,6 +40,19 @@ class _NoLease:
     def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+
+class _InTurn(Offload):
+    """Waits for each function that it calls on a thread: how long it takes then decides about no order."""
+
+    def __init__(self, patience: float, errors: ErrorRegistry) -> None:
+        super().__init__(threads=_THREADS, errors=errors)
+        self._patience = patience
+
+    def submit(self, command: RunStep, context: contextvars.Context) -> Future[Any]:
+        job = super().submit(command, context)
+        wait([job], timeout=self._patience)
+        return job
 
 
 def on_storage(app: Stepflow, storage: Storage, clock: Clock, *, worker: bool) -> Stepflow:
@@ -69,11 +89,19 @@ class Incarnation:
             around_body=around,
         )
 
-    async def open(self, *, forgetful: bool) -> None:
-        """Start working. ``forgetful``: no execution outlives a suspension, so each wake-up is a replay."""
+    async def open(self, *, forgetful: bool, in_turn: float | None) -> None:
+        """Start working. ``forgetful``: no execution outlives a suspension, so each wake-up is a replay.
+
+        ``in_turn``: each step on a thread ends before anything else goes on, so that the order is always the same; for at most so many seconds.
+        """
         await self._app._open(worker=True)  # pyright: ignore[reportPrivateUsage]
+        worker = self.worker
         if forgetful:
-            self.worker.keeping = Keeping(runs=0)
+            worker.keeping = Keeping(runs=0)
+        if in_turn is not None:
+            worker.offload.close()
+            errors = self._app._errors  # pyright: ignore[reportPrivateUsage]
+            worker.offload = worker.bodies.offload = _InTurn(in_turn, errors)
 
     @property
     def worker(self) -> Worker:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn
 
 from stepflow.model.journal import Entry
 from stepflow.storage import writes
 from stepflow.storage.base import Storage
-from stepflow.storage.writes import CommitRun, CreateRun, Outcome, Write
+from stepflow.storage.writes import Claim, CommitRun, CreateRun, Outcome, Write
 from stepflow.testing.faults import FaultyStorage
 from stepflow.types import RunId, WorkerId
 
@@ -24,8 +24,10 @@ class Tap(FaultyStorage):
         *,
         before: Callable[[Sequence[Write]], Awaitable[None]],
         after: Callable[[Sequence[Write]], Awaitable[None]],
+        claimed: Callable[[Sequence[Claim]], Awaitable[None]],
     ) -> None:
         super().__init__(storage)
+        self._claimed = claimed
         self._before = before
         self._after = after
         self.dead = False
@@ -40,6 +42,22 @@ class Tap(FaultyStorage):
         outcomes = await super().write(batch, now=now)
         await self._after(batch)
         return outcomes
+
+    async def claim_runs(
+        self,
+        worker: WorkerId,
+        *,
+        queues: Mapping[str, int],
+        known: Mapping[RunId, int],
+        limit: int,
+        now: datetime,
+        workflows: Collection[str] | None = None,
+    ) -> Sequence[Claim]:
+        claims = await super().claim_runs(
+            worker, queues=queues, known=known, limit=limit, now=now, workflows=workflows
+        )
+        await self._claimed(claims)
+        return claims
 
     async def release_worker(self, worker: WorkerId, *, now: datetime) -> Sequence[RunId]:
         """A dead process signs off nowhere."""

@@ -17,7 +17,7 @@ from stepflow.model.journal import JournalRow
 from stepflow.model.runs import RunFilter, RunRecord
 from stepflow.model.states import PauseReason, RunStatus
 from stepflow.storage.memory import MemoryStorage
-from stepflow.storage.writes import CommitRun, CreateRun, Write
+from stepflow.storage.writes import Claim, CommitRun, CreateRun, Write
 from stepflow.testing.clock import FakeClock
 from stepflow.testing.harness.fakes import Fakes, StepCall
 from stepflow.testing.harness.incarnation import Incarnation, immediately, on_storage
@@ -57,7 +57,9 @@ Point = Callable[[str, RunId, str], bool]
 class World:
     """Runs of ``app``'s workflows, on a store in memory and a clock that stands still."""
 
-    def __init__(self, app: Stepflow, *, start: datetime, replay: bool, patience: float) -> None:
+    def __init__(
+        self, app: Stepflow, *, start: datetime, replay: bool, patience: float, in_turn: bool
+    ) -> None:
         self.clock = FakeClock(start)
         self.storage = MemoryStorage()
         self.client = on_storage(app, self.storage, self.clock, worker=False)
@@ -71,6 +73,7 @@ class World:
         self._app = app
         self._replay = replay
         self._patience = patience
+        self._in_turn = patience if in_turn else None
         self._replayer = Replayer(app)
         self._changed: set[RunId] = set()
         self._hanging = 0
@@ -100,9 +103,11 @@ class World:
 
     async def _begin_life(self) -> None:
         self._lives += 1
-        tap = Tap(self.storage, before=self._before_commits, after=self._after_commits)
+        tap = Tap(
+            self.storage, before=self._before_commits, after=self._after_commits, claimed=self._after_claims
+        )
         self._process = Incarnation(self._app, tap, self.clock, self._lives, self._around)
-        await self._process.open(forgetful=self._replay)
+        await self._process.open(forgetful=self._replay, in_turn=self._in_turn)
 
     async def crash(self) -> None:
         """The process dies now; a fresh one takes its runs over."""
@@ -162,6 +167,11 @@ class World:
                 self._changed.add(commit.run_id)
         for run_id, what in runs_of(batch):
             await self._pass(tap, "after commit", run_id, what)
+
+    async def _after_claims(self, claims: Sequence[Claim]) -> None:
+        tap = self.process.tap
+        for claim in claims:
+            await self._pass(tap, "after claim", claim.run.id, "takeover" if claim.takeover else "claim")
 
     async def _pass(self, tap: Tap, where: str, run_id: RunId, what: str) -> None:
         if not tap.dead and self.point is not None and self.point(where, run_id, what):
