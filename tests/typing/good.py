@@ -6,6 +6,7 @@ import asyncio
 import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypedDict, assert_type
 
 from stepflow import (
@@ -28,14 +29,19 @@ from stepflow.client import AsyncRemoteRun, AsyncStepflowClient, RemoteRun, Step
 from stepflow.primitives import EventAddress
 from stepflow.testing import (
     AsyncHarness,
+    Comparison,
     Crash,
     CrashReport,
     Fake,
     Harness,
     HarnessRun,
+    History,
     StepCall,
+    Verdict,
+    check_histories,
     crash_everywhere,
     explore_crashes,
+    read_histories,
 )
 from stepflow.testing.pytest_plugin import OpenHarness
 
@@ -327,3 +333,10 @@ def crashed(order: Order) -> None:
     report = explore_crashes(lambda harness: harness.run(checkout, order), checkout)
     assert_type(report, CrashReport)
     assert_type(report.failures, tuple[Crash, ...])
+
+
+def checked(app: Stepflow) -> None:
+    histories = read_histories(Path("histories"))
+    assert_type(histories, list[History])
+    assert_type(check_histories(app, histories), list[Comparison])
+    assert_type(check_histories(app, Path("histories"))[0].verdict, Verdict)

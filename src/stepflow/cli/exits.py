@@ -46,7 +46,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the run failed (generate --check: the file is stale)",
+    ExitCode.FAILED: "the run failed (generate --check: the file is stale; check: a recorded run does not fit)",
     ExitCode.USAGE: "wrong usage, bad input, or code that can't be loaded",
     ExitCode.REFUSED: "not found, in conflict, or refused in the run's state",
     ExitCode.STORAGE: "the storage or the server can't be used (doctor, storage check: something is wrong)",

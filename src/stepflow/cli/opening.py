@@ -19,6 +19,7 @@ from stepflow.app import Stepflow
 from stepflow.cli.exits import ExitCode, Stop
 from stepflow.cli.loading import load_app
 from stepflow.clock import Clock
+from stepflow.codecs.json import Values
 from stepflow.errors import DeserializationError, UnknownWorkflowError
 from stepflow.handles import RunHandle
 from stepflow.hooks import Hook, Hooks
@@ -121,6 +122,11 @@ def serve_only(app: Stepflow, queues: dict[str, int] | None, concurrency: int | 
 def storage_url(app: Stepflow) -> str:
     """The URL of the app's storage, as it was given; it may hold a password."""
     return app._storage if isinstance(app._storage, str) else app._storage.url
+
+
+def values_of(session: Session) -> Values:
+    """The app's codecs, which read what it wrote."""
+    return session.app._values
 
 
 def definitions_of(app: Stepflow) -> Iterable[WorkflowDefinition]:

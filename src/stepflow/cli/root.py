@@ -19,6 +19,7 @@ from stepflow.cli.doctor import doctor
 from stepflow.cli.exits import ExitCode, Stop, stop_for
 from stepflow.cli.generate import generate_typescript
 from stepflow.cli.helping import Command, Group
+from stepflow.cli.histories import check_code, export_histories
 from stepflow.cli.keys import create as create_api_key
 from stepflow.cli.options import examples, is_typed
 from stepflow.cli.output import err, escape_streams, joined, text
@@ -75,6 +76,10 @@ _generate = _group(
     "Write an app's types for programs in other languages.",
     examples("stepflow generate typescript shop:app -o src/workflows.ts"),
 )
+_histories = _group(
+    "Export recorded runs, to be checked against other code.",
+    examples("stepflow histories export --status suspended"),
+)
 _storage = _group(
     "Look at a storage, migrate its schema, tidy it up, verify it.", examples("stepflow storage info")
 )
@@ -115,6 +120,7 @@ def _root(
 @_keys.callback()
 @_generate.callback()
 @_storage.callback()
+@_histories.callback()
 def _help_alone(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         context.get_help()
@@ -140,6 +146,8 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None], str], ...] = (
         "stepflow notify approval/o-1 --payload true --once --run-id order-1",
     )),
     (app, "doctor", doctor, examples("stepflow doctor", "stepflow doctor shop:app --json")),
+    (app, "check", check_code, examples("stepflow check shop:app --histories tests/histories", "stepflow check shop:app --histories sqlite:///shop.db --unfinished --json")),
+    (_histories, "export", export_histories, examples("stepflow histories export order-1 order-2 --to tests/histories", "stepflow histories export --workflow checkout --status suspended --redact email --redact card")),
     (_runs, "list", list_runs, examples(
         "stepflow runs list --status failed --created-after 1d",
         "stepflow runs list --workflow checkout --tag team=sales --json | jq -r '.items[].id'",
@@ -165,6 +173,7 @@ app.add_typer(_runs, name="runs")
 app.add_typer(_keys, name="keys")
 app.add_typer(_generate, name="generate")
 app.add_typer(_storage, name="storage")
+app.add_typer(_histories, name="histories")
 
 
 # ------------------------------------------------------------------ how a command ends

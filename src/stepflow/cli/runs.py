@@ -75,7 +75,7 @@ def list_runs(
     """List runs, the newest first."""
     show_logs(logging.ERROR)
     where = RunFilter(
-        statuses=_statuses(status or ()), workflow_id=workflow, tags=read_tags(tag or ()), queue=queue
+        statuses=read_statuses(status or ()), workflow_id=workflow, tags=read_tags(tag or ()), queue=queue
     )
 
     async def perform() -> tuple[Page[Run], datetime]:
@@ -102,7 +102,8 @@ def _print_page(page: Page[Run], now: datetime, *, as_json: bool) -> None:
         note(f"there are more: --cursor {page.next_cursor}, or --limit up to 500")
 
 
-def _statuses(given: list[str] | tuple[str, ...]) -> frozenset[RunStatus]:
+def read_statuses(given: list[str] | tuple[str, ...]) -> frozenset[RunStatus]:
+    """The statuses that ``--status`` names."""
     names = [name.strip() for each in given for name in each.split(",") if name.strip()]
     try:
         return frozenset(RunStatus(name) for name in names)

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from stepflow.testing.harness.blocking import Harness
     from stepflow.testing.harness.fakes import Fake, StepCall
     from stepflow.testing.harness.runs import HarnessRun
+    from stepflow.testing.histories import History, check_histories, read_histories, read_history
+    from stepflow.testing.replaying import Comparison, Verdict
 
 __all__ = [
     "AsyncHarness",
+    "Comparison",
     "Crash",
     "CrashPoint",
     "CrashReport",
@@ -24,9 +27,14 @@ __all__ = [
     "FaultyStorage",
     "Harness",
     "HarnessRun",
+    "History",
     "StepCall",
+    "Verdict",
+    "check_histories",
     "crash_everywhere",
     "explore_crashes",
+    "read_histories",
+    "read_history",
 ]
 
 # Found when it is first asked for: a test that wants a clock does not load the engine.
@@ -38,6 +46,8 @@ _HOMES = {
     "stepflow.testing.harness.blocking": "Harness",
     "stepflow.testing.harness.fakes": "Fake StepCall",
     "stepflow.testing.harness.runs": "HarnessRun",
+    "stepflow.testing.histories": "History check_histories read_histories read_history",
+    "stepflow.testing.replaying": "Comparison Verdict",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

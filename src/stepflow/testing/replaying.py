@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from stepflow._engine.commands import (
     Command,
     ContinueAs,
@@ -42,6 +44,7 @@ from stepflow.model.journal import (
     RunAttemptFailed,
     Suspended,
 )
+from stepflow.model.payloads import Payload
 from stepflow.model.runs import RunRecord
 from stepflow.model.states import PauseReason, RunStatus
 from stepflow.types import StepKey
@@ -97,8 +100,11 @@ class Replayer:
         """Whether the app has this workflow."""
         return workflow_id in self._registry
 
-    def compare(self, run: RunRecord, rows: Sequence[JournalRow]) -> Comparison:
-        """Replay the present journal of ``run`` and say what differs. Call it while no workflow code is running."""
+    def compare(self, run: RunRecord, rows: Sequence[JournalRow], *, redacted: bool = False) -> Comparison:
+        """Replay the present journal of ``run`` and say what differs. Call it while no workflow code is running.
+
+        ``redacted``: values are not those that were recorded, so of two ends only the kind is compared.
+        """
         entries = present(rows)
         definition = self._registry.get(run.workflow_id)
         attempts = [entry.attempt for entry in entries if isinstance(entry, AttemptStarted)]
@@ -108,12 +114,17 @@ class Replayer:
         assert isinstance(execution, _Watched)
         try:
             commands = execution.replay(entries).commands
-            return self._judge(run, entries, execution, commands)
+            return self._judge(run, entries, execution, commands, redacted)
         finally:
             execution.evict()
 
     def _judge(
-        self, run: RunRecord, entries: Sequence[Entry], execution: _Watched, commands: Sequence[Command]
+        self,
+        run: RunRecord,
+        entries: Sequence[Entry],
+        execution: _Watched,
+        commands: Sequence[Command],
+        redacted: bool,
     ) -> Comparison:
         gone = tuple(dict.fromkeys(execution.keys_left_over()))
         moved = tuple(key for key in execution.moved() if key not in gone)
@@ -124,7 +135,7 @@ class Replayer:
             told = pausing is not None and pausing.reason is PauseReason.NON_DETERMINISM
             notes = (divergence, *(("it was paused for that when it was recorded",) if told else ()))
             return _comparison(run, Verdict.DIVERGENT, new=new, gone=gone, moved=moved, notes=notes)
-        broken, notes = self._compare_ends(run, entries, execution)
+        broken, notes = self._compare_ends(run, entries, execution, redacted)
         if broken:
             verdict = Verdict.DIVERGENT
         else:
@@ -133,14 +144,16 @@ class Replayer:
 
     # -------------------------------------------------------------- ends
     def _compare_ends(
-        self, run: RunRecord, entries: Sequence[Entry], execution: Execution
+        self, run: RunRecord, entries: Sequence[Entry], execution: Execution, redacted: bool
     ) -> tuple[bool, tuple[str, ...]]:
         """Whether the code is broken by what was recorded; and what is to be said of the end."""
         recorded = self._recorded_end(run, entries)
         if recorded is None:
             return self._compare_waiting(run, entries, execution)
         now = self._end_of(execution)
-        if now == recorded or (now is None and run.status is RunStatus.CANCELLED):
+        if now == recorded or (redacted and now is not None and now[0] == recorded[0]):
+            return False, ()
+        if now is None and run.status is RunStatus.CANCELLED:
             return False, ()
         if now is None:
             asked = ", ".join(command.key for command in execution.pending()) or "nothing"
@@ -156,7 +169,7 @@ class Replayer:
             return None
         match last.status:
             case RunStatus.COMPLETED:
-                return "completed", "" if run.output is None else bytes(run.output.data).decode()
+                return "completed", "" if run.output is None else self._text(run.output)
             case RunStatus.FAILED:
                 failure = run.failure
                 return "failed", "" if failure is None else f"{failure.type}: {failure.message}"
@@ -171,7 +184,7 @@ class Replayer:
                     encoded = self._values.encode(value, what="the result")
                 except StepflowError as error:
                     return "failed", self._said(error)
-                return "completed", bytes(encoded.data).decode()
+                return "completed", self._text(encoded)
             case Raised(error):
                 return "failed", self._said(error)
             case WasCancelled():
@@ -183,6 +196,10 @@ class Replayer:
                 return "continued", ""
             case _:
                 return None
+
+    def _text(self, payload: Payload) -> str:
+        """The value as JSON, without the codec's wrapping and without blanks: two encryptions of one value are the same."""
+        return msgspec.json.format(self._values.text(payload), indent=-1).decode()
 
     def _said(self, error: BaseException) -> str:
         failure = record_failure(error, values=self._values, allowed=self._errors.allows)
