@@ -260,7 +260,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    sys.modules.pop("shop", None)
     (tmp_path / "shop.py").write_text(PROGRAM)
 
     async def begin() -> None:
@@ -272,6 +272,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     asyncio.run(begin())
     yield tmp_path
+    sys.modules.pop("shop", None)
 
 
 def test_runs_are_exported_by_id_or_by_what_they_are(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
