@@ -6,7 +6,10 @@ import re
 from urllib.parse import unquote_plus
 
 _CREDENTIAL = re.compile(r"(sf_pub_|sf_|pat_)[A-Za-z0-9_.~-]{8,}")
-_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_.-]+")
+# Runs that may hold a JWT are found first, and looked at then: a pattern of the whole would read a long run again from each of its places.
+_RUN = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_.-]++")
+_JWT = "eyJ"
+_SHORTEST_HEADER = 8
 _SECRET_NAMES = frozenset(
     {"token", "access_token", "api_key", "apikey", "authorization", "x-api-key", "key", "secret", "password"}
 )
@@ -42,4 +45,13 @@ def _decoded(value: str) -> str:
 
 
 def _without_credentials(text: str) -> str:
-    return _JWT.sub("eyJ…", _CREDENTIAL.sub(r"\1…", text))
+    return _RUN.sub(_without_jwt, _CREDENTIAL.sub(r"\1…", text))
+
+
+def _without_jwt(run: re.Match[str]) -> str:
+    parts = run[0].split(".")
+    for number, part in enumerate(parts[:-1]):
+        header = part.find(_JWT)
+        if header >= 0 and len(part) - header >= _SHORTEST_HEADER:
+            return ".".join([*parts[:number], f"{part[:header]}{_JWT}…"])
+    return run[0]

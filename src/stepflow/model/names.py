@@ -8,7 +8,7 @@ from functools import lru_cache
 from stepflow.types import StepKey
 
 _NEEDS_ESCAPE = re.compile(r"[~/\[\]]|:\d+$")
-_ORDINAL = re.compile(r"(?::\d+)?(?:\[.*\])?$", re.DOTALL)
+_ORDINAL = re.compile(r"(?::\d+)?(?:\[[^\[\]]*\])?$")
 _ESCAPES = {"~": "~0", "/": "~1", "[": "~3", "]": "~4"}
 _UNESCAPES = {"~0": "~", "~1": "/", "~2": ":", "~3": "[", "~4": "]"}
 END = "~end"
