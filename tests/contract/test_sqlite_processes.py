@@ -16,6 +16,7 @@ import pytest
 from stepflow.model.states import RunStatus
 from stepflow.storage.base import Storage
 from stepflow.storage.opening import open_storage
+from stepflow.storage.sqlite.schema import MIGRATIONS
 from stepflow.storage.writes import Anything, Committed
 from stepflow.testing.storage_contract.building import (
     LEASE,
@@ -235,7 +236,7 @@ async def test_two_processes_may_open_a_new_file_at_once(url: str) -> None:
     opening = "async def main(url):\n    async with open_storage(url) as s: print((await s.info(now=T0)).schema_version)\nasyncio.run(main(sys.argv[1]))"
     processes = [spawn(opening, url) for _ in range(4)]
 
-    assert [process.communicate()[0] for process in processes] == ["1\n"] * 4
+    assert [process.communicate()[0] for process in processes] == [f"{len(MIGRATIONS)}\n"] * 4
 
 
 async def test_writes_of_two_views_take_turns(url: str) -> None:
