@@ -8,6 +8,6 @@ declare module "@stepflow/client" {
       "two-waits": { input: string; output: string };
       survey: { input: null; output: number };
     };
-    events: { "approval/{orderId}": { approved: boolean } };
+    events: { [id: `approval/${string}`]: { approved: boolean } };
   }
 }
