@@ -43,7 +43,7 @@ def _throughput(name: str, in_flight: int, targets: dict[str, int], store: str) 
     asked = targets.get(store)
     return Row(
         name,
-        f"w1_throughput --in-flight {in_flight} --runs {max(2000, 5 * in_flight)} --gc worker",
+        f"w1_throughput --in-flight {in_flight} --runs {max(2000, 5 * in_flight)} --process worker",
         f"--runs {max(600, 2 * in_flight)}",
         lambda f: f"{f['steps_per_s']:,} steps/s ({f['cpu_us_per_step']} µs of CPU each)",
         f"{asked:,} steps/s" if asked else "",

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.stores import STORES, fresh_store
 from benchmarks.stores import percentile as percentile
-from stepflow._runtime import garbage
+from stepflow._runtime import interpreter
 
 
 @asynccontextmanager
@@ -52,12 +52,12 @@ def measure(name: str, workload: Workload, options: Options, words: Sequence[str
     parser = argparse.ArgumentParser(description=sys.modules[workload.__module__].__doc__)
     parser.add_argument("--store", choices=STORES, default="sqlite")
     parser.add_argument(
-        "--gc", choices=("python", "worker"), default="python", help="as in `stepflow worker`"
+        "--process", choices=("embedded", "worker"), default="embedded", help="worker: as `stepflow worker`"
     )
     options(parser)
     arguments = parser.parse_args(words)
-    if arguments.gc == "worker":
-        garbage.settle()
+    if arguments.process == "worker":
+        interpreter.settle()
     with fresh_store(arguments.store) as (url, raw_ms):
         raw = raw_ms()
         figures = asyncio.run(workload(url, arguments))

@@ -256,3 +256,55 @@ async def test_draining_gives_up_in_time_and_closing_tells_who_waits() -> None:
     for task in waiting:
         with pytest.raises(ConnectionError, match="closed"):
             await task
+
+
+async def test_the_storage_has_the_next_batch_while_the_writers_of_two_are_told() -> None:
+    seen: list[str] = []
+    answers = asyncio.Event()
+
+    class Watched(MemoryStorage):
+        async def write(self, batch: Sequence[Write], *, now: datetime) -> Sequence[Outcome]:
+            seen.append("sent")
+            await answers.wait()
+            return await super().write(batch, now=now)
+
+    class Again(Awkward):
+        """As a run whose next step ends at once."""
+
+        def written(self, outcome: Outcome) -> None:
+            seen.append("told")
+            if seen.count("told") == 1:
+                committer.enlist(self)
+
+    committer = Committer(Watched(), SystemClock(), random=random)
+    for _ in range(2):
+        for _ in range(1_000):
+            committer.enlist(Again("nowhere"))
+        await settle()
+    assert seen == ["sent", "sent"]
+    answers.set()
+    assert await committer.drain(5)
+
+    assert seen.count("told") == 2_001
+    assert seen.index("sent", 2) < 1_000, "most of both are told after the third was sent"
+
+
+async def test_closing_tells_those_too_whose_batch_is_being_sent_one_by_one() -> None:
+    class Stuck(MemoryStorage):
+        async def write(self, batch: Sequence[Write], *, now: datetime) -> Sequence[Outcome]:
+            if len(batch) > 1:
+                raise ValueError("not as one")
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("it is never answered")
+
+    committer = Committer(Stuck(), SystemClock(), random=random)
+    writers = [Awkward("nowhere") for _ in range(3)]
+    for writer in writers:
+        committer.enlist(writer)
+    await settle()
+    late = Awkward("nowhere")
+    committer.enlist(late)
+    await settle()
+    await committer.close()
+
+    assert [len(writer.failed) for writer in (*writers, late)] == [1, 1, 1, 1]

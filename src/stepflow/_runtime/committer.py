@@ -66,8 +66,11 @@ class SingleWrite:
             self.outcome.set_exception(error)
 
 
+_Answered = tuple[Writer, Outcome]
+
+
 class Committer:
-    """Takes everything that waits as one ``Storage.write``; at most two at a time, one per writer.
+    """Takes everything that waits as one ``Storage.write``; the storage has at most two to do, one per writer.
 
     A batch that met transient trouble is sent again, unchanged, until it is answered: every write is safe to repeat.
     """
@@ -76,19 +79,20 @@ class Committer:
         self._storage = storage
         self._clock = clock
         self._random = random
+        self._loop = asyncio.get_running_loop()
         self._write_ids = itertools.count(1)
         self._waiting: deque[Writer] = deque()
         self._flights: set[asyncio.Task[None]] = set()
-        self._scheduled = False
+        self._sending = 0
+        self._scheduled = self._closed = False
         self._troubled = False
         self._idle: asyncio.Future[None] | None = None
 
     def enlist(self, writer: Writer) -> None:
         """Write what ``writer`` has, with everyone else's, as soon as possible. Once until it is answered."""
         self._waiting.append(writer)
-        if not self._scheduled and len(self._flights) < _IN_FLIGHT:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if not self._scheduled and self._sending < _IN_FLIGHT:
+            self._schedule()
 
     def new_write_id(self) -> str:
         """An id that no other write of this process has: by it a commit that is sent again knows itself."""
@@ -113,20 +117,29 @@ class Committer:
 
     async def close(self) -> None:
         """Give up what is still on its way; whoever waits for it is told."""
+        self._closed = True
         flights = list(self._flights)
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
         while self._waiting:
-            _fail(self._waiting.popleft(), _closed())
+            _fail(self._waiting.popleft(), _was_closed())
 
     @property
     def troubled(self) -> bool:
         """True while the storage does not take writes."""
         return self._troubled
 
+    def _schedule(self) -> None:
+        """Take what waits in the next turn: by then, whoever has something to write in this one has said so."""
+        if not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
         self._scheduled = False
+        if self._closed:
+            return
         waiting = self._waiting
         writers: list[Writer] = []
         batch: list[Write] = []
@@ -145,7 +158,8 @@ class Committer:
                 batch.append(write)
                 size += weight
         if batch:
-            flight = asyncio.get_running_loop().create_task(self._fly(writers, batch))
+            self._sending += 1
+            flight = self._loop.create_task(self._fly(writers, batch))
             self._flights.add(flight)
             flight.add_done_callback(self._landed)
         elif not self._flights:
@@ -155,10 +169,7 @@ class Committer:
         self._flights.discard(flight)
         if not flight.cancelled() and flight.exception() is not None:
             _log.error("a writer failed to take its outcome", exc_info=flight.exception())
-        if self._waiting and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
-        elif not self._waiting and not self._flights:
+        if not self._waiting and not self._flights:
             self._tell_idle()
 
     def _tell_idle(self) -> None:
@@ -166,34 +177,54 @@ class Committer:
             self._idle.set_result(None)
 
     async def _fly(self, writers: Sequence[Writer], batch: Sequence[Write]) -> None:
+        """Send a batch, and tell its writers: meanwhile the storage has the next one to do."""
+        try:
+            answered = await self._send(writers, batch)
+        finally:
+            self._sending -= 1
+            if self._waiting and not self._scheduled:
+                self._schedule()
+        told = 0
+        try:
+            while told < len(answered):
+                if told:
+                    # Others get their turn: the bodies that began just now, and whoever does not work here.
+                    await asyncio.sleep(0)
+                self._tell(answered[told : told + _SLICE])
+                told += _SLICE
+        except asyncio.CancelledError:
+            self._tell(answered[told:])
+            raise
+
+    async def _send(self, writers: Sequence[Writer], batch: Sequence[Write]) -> Sequence[_Answered]:
+        """Who is to be told what; nobody any more if the storage can't take the batch as it is."""
         try:
             outcomes = await self._write(batch)
         except asyncio.CancelledError:
             for writer in writers:
-                _fail(writer, _closed())
+                _fail(writer, _was_closed())
             raise
         except Exception as error:
             if len(batch) == 1:
                 _fail(writers[0], error)
-                return
+                return ()
             _log.warning("a batch of %d writes was refused (%s); writing them one by one", len(batch), error)
-            for writer, write in zip(writers, batch, strict=True):
-                await self._fly([writer], [write])
-            return
-        told = 0
+            await self._send_one_by_one(deque(zip(writers, batch, strict=True)))
+            return ()
+        return list(zip(writers, outcomes, strict=True))
+
+    async def _send_one_by_one(self, left: deque[tuple[Writer, Write]]) -> None:
         try:
-            while told < len(writers):
-                if told:
-                    # Others get their turn: the bodies that began just now, and whoever does not work here.
-                    await asyncio.sleep(0)
-                self._tell(writers[told : told + _SLICE], outcomes[told : told + _SLICE])
-                told += _SLICE
+            while left:
+                writer, write = left.popleft()
+                self._tell(await self._send([writer], [write]))
         except asyncio.CancelledError:
-            self._tell(writers[told:], outcomes[told:])
+            for writer, _ in left:
+                _fail(writer, _was_closed())
             raise
 
-    def _tell(self, writers: Sequence[Writer], outcomes: Sequence[Outcome]) -> None:
-        for writer, outcome in zip(writers, outcomes, strict=True):
+    def _tell(self, answered: Sequence[_Answered]) -> None:
+        for writer, outcome in answered:
             try:
                 writer.written(outcome)
             except Exception as error:  # a bug in one writer is not to hold up its neighbours
@@ -225,7 +256,7 @@ def _fail(writer: Writer, error: Exception) -> None:
         _log.exception("a writer could not take its failure")
 
 
-def _closed() -> StorageUnavailableError:
+def _was_closed() -> StorageUnavailableError:
     return StorageUnavailableError(
         "the app was closed before the storage took the write; it may or may not be there"
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stepflow._runtime import garbage
+from stepflow._runtime import interpreter
 from stepflow.app import Stepflow
 from stepflow.cli import options
 from stepflow.cli.exits import ExitCode, Stop
@@ -64,7 +64,7 @@ def worker(
     """
     loaded = load_app(app).value
     serve_only(loaded, _slots(queue, concurrency), concurrency)
-    garbage.settle()
+    interpreter.settle()
     show_logs(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     run_async(_serve(loaded, app, quiet=quiet, as_json=as_json))
 
