@@ -125,26 +125,28 @@ class Body:
         if pool.began is not None:
             pool.began(self)
         failpoint("step.before_body")
-        context = pool.context.copy()
-        coroutine = context.run(self._enter, context)
         timeout = self.command.options.timeout
         if timeout is not None:
             self._alarm = pool.timers.at(self.started_at + timeout, self._time_out)
+        context = pool.context.copy()
         pool.beginning = self
-        task = asyncio.Task(self._drive(coroutine), loop=pool.loop, context=context, **_EAGER)
+        task = asyncio.Task(self._drive(context), loop=pool.loop, context=context, **_EAGER)
         pool.beginning = None
         if not task.done():
             self._task = task
 
-    async def _drive(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def _drive(self, context: contextvars.Context) -> None:
         """Run the body to its end, and say so at once: a callback of the task would come a turn of the loop later."""
         self._entered = True
         if self._abandoned or self._timed_out:
-            coroutine.close()
             self._finish(None, asyncio.CancelledError())
             return
+        enter_step(self._step_run)
+        around = self._pool.around
         try:
-            value = await coroutine
+            value = await (
+                self._call(context) if around is None else around(self, lambda: self._call(context))
+            )
             if self.transaction is not None:
                 await self._conclude(self.transaction, value)
         except BaseException as error:
@@ -156,22 +158,13 @@ class Body:
         else:
             self._finish(value, None)
 
-    def _enter(self, context: contextvars.Context) -> Coroutine[Any, Any, Any]:
-        """The coroutine of the body, made in ``context``, which is its own."""
-        enter_step(self._step_run)
-        around = self._pool.around
-        return self._call(context) if around is None else around(self, lambda: self._call(context))
-
     def _call(self, context: contextvars.Context) -> Coroutine[Any, Any, Any]:
         command = self.command
         body = command.body
         plain = type(body) is FunctionType and body.__code__.co_flags & CO_COROUTINE
         if not plain and not is_coroutine_function(body):
             return self._offloaded(context)
-        try:
-            coroutine: Coroutine[Any, Any, Any] = body(*command.args, **command.kwargs)
-        except Exception as error:  # wrong arguments: the step fails, nothing else
-            return _raise(error)
+        coroutine: Coroutine[Any, Any, Any] = body(*command.args, **command.kwargs)
         return coroutine
 
     def _step_run(self) -> StepRun:
@@ -327,7 +320,3 @@ class Bodies:
 
 AroundBody = Callable[[Body, Callable[[], Coroutine[Any, Any, Any]]], Coroutine[Any, Any, Any]]
 """Gets each body that begins and what makes its coroutine; returns the one to run instead."""
-
-
-async def _raise(error: Exception) -> Any:
-    raise error

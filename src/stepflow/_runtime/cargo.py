@@ -36,6 +36,11 @@ class Cargo:
         """Whether it must be written now."""
         return bool(self.entries or self.cancels)
 
+    @property
+    def has_orders(self) -> bool:
+        """Whether the write has more to do for it than to record entries."""
+        return self.attempt is not None or bool(self.cancels)
+
     def take_held(self) -> Cargo:
         """What was held back, without the rest, which stays; from now on it is the taker's."""
         held = Cargo()

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from stepflow._engine.commands import ContinueAs, RunStep, SendEvent, StartChild, WasCancelled
 from stepflow._engine.current import emit
 from stepflow._engine.definition import WorkflowDefinition
@@ -326,7 +328,7 @@ class Driver:
         return turn
 
     def next_commit(self, entries: tuple[Entry, ...]) -> CommitRun:
-        """The next row of the journal, for the one whose turn it is."""
+        """The next row of the journal."""
         return CommitRun(
             run_id=self.run_id,
             seq=self.seq + 1,
@@ -427,11 +429,11 @@ class Driver:
 
     def _must_write(self) -> bool:
         return bool(
-            self._cargo.urgent
-            or self._outcome is not None
+            self._outcome is not None
             or self._create is not None
+            or self._cargo.urgent
             or self._registrations.needed
-            or (self._leaving and self.steps.idle)
+            or ((self._pause_asked or self._release_asked) and self.steps.idle)
         )
 
     def _quiet(self) -> bool:
@@ -450,7 +452,10 @@ class Driver:
         return min(due, retry) if due is not None and retry is not None else due or retry
 
     def _set_alarm(self) -> None:
-        due = self.execution.due_at()
+        execution = self.execution
+        if self._alarm is None and not execution.timers.armed and execution.deadline is None:
+            return  # as of most runs, most of the time
+        due = execution.due_at()
         if self._alarm is not None:
             if not self._alarm.cancelled and self._alarm.when == due:
                 return
@@ -482,7 +487,7 @@ class Driver:
         if transition is not None:
             self.steps.hush()
             self._settled = True
-        entries = (*cargo.riders, *cargo.entries)
+        entries = (*cargo.riders, *cargo.entries) if cargo.riders else tuple(cargo.entries)
         self._length += len(entries)
         if self._length >= LONG_JOURNAL:
             self._warn_of_length(self._length - len(entries))
@@ -490,20 +495,18 @@ class Driver:
         self.write_size = _ENVELOPE
         self._transition, self._changes = transition, changes
         self._loaded, self._cargo = cargo, Cargo()
-        commit = CommitRun(
-            run_id=self.run_id,
-            seq=self.seq + 1,
-            writer=self.writer,
-            write_id=self.host.committer.new_write_id(),
-            entries=entries,
-            transition=transition,
-            creates=creates,
-            sends=sends,
-            waits=changes[0],
-            unwaits=changes[1],
-            cancels=cargo.cancels,
-            attempt=cargo.attempt,
-        )
+        commit = self.next_commit(entries)
+        if transition is not None or changes is not NO_CHANGES or creates or sends or cargo.has_orders:
+            commit = replace(
+                commit,
+                transition=transition,
+                creates=creates,
+                sends=sends,
+                waits=changes[0],
+                unwaits=changes[1],
+                cancels=cargo.cancels,
+                attempt=cargo.attempt,
+            )
         if self.teller is not None:
             self.teller.commit = commit
         failpoint("step.before_checkpoint")
