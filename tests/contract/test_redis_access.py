@@ -10,8 +10,9 @@ import pytest
 
 from stepflow import Stepflow
 from stepflow.errors import StorageError, StorageUnavailableError
+from stepflow.model.states import RunStatus
 from stepflow.storage.opening import open_storage
-from stepflow.storage.writes import Committed, Fenced
+from stepflow.storage.writes import Committed, Fenced, Suspend
 from stepflow.testing.storage_contract.building import (
     LEASE,
     LONG,
@@ -219,6 +220,32 @@ async def test_what_a_lagging_replica_lost_is_done_again_and_the_old_writer_is_f
         assert await write(storage, commit("r1", 3, worker="w2")) == [Committed()]
         await write(storage, create("r2"))
         assert await claimed_ids(storage, "w2") == ["r2"]
+
+
+@pytest.mark.deadline(50)
+async def test_an_owner_whose_rows_a_replica_lost_finds_the_run_to_be_its_own_and_goes_on(pair: Pair) -> None:
+    await pair.in_step()
+    async with (
+        Address(pair.ports[0]) as address,
+        open_storage(f"redis://127.0.0.1:{address.port}") as storage,
+    ):
+        await storage.register_worker(a_worker("w1"))
+        await running(storage, "r1", "w1")
+        await until_replicated(pair)
+        ask(pair.ports[1], "REPLICAOF", "127.0.0.1", "1")
+        await write(storage, commit("r1", 2), commit("r1", 3, transition=Suspend()))
+
+        await asyncio.to_thread(pair.fail_over)
+        address.lead_to(pair.ports[1])
+        owned = await persistently(lambda: storage.owned_runs("w1"))
+
+        assert owned == ["r1"], "its suspension was lost with its master"
+        found = await get(storage)
+        assert (found.status, found.worker, found.seq) == (RunStatus.RUNNING, "w1", 1)
+        assert [row.seq for row in await storage.read_journal("r1", after=0)] == [1]
+        outcomes = await write(storage, commit("r1", 4))
+        assert isinstance(outcomes[0], Fenced), "what follows a row that is lost"
+        assert await write(storage, commit("r1", 2)) == [Committed()], "what follows the last that is left"
 
 
 @pytest.mark.deadline(50)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from copy import deepcopy
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from stepflow import step, wait_for_event, workflow
 from stepflow.storage.memory import MemoryStorage
+from stepflow.storage.writes import CommitRun, Fenced, Outcome, Write
 from tests.runtime.living import living, settle, until, worker_of
 
 effects: list[str] = []
@@ -28,6 +32,10 @@ async def act(name: str) -> str:
     if name in gates:
         await gates[name].wait()
     return name
+
+
+def has_begun(name: str, times: int) -> bool:
+    return effects.count(name) == times
 
 
 @workflow
@@ -93,3 +101,75 @@ async def test_a_forgotten_suspension_is_found_by_a_look_now_and_then() -> None:
 
         assert await run.result() == "on"
     assert effects == ["before", "before"]
+
+
+async def test_a_worker_that_is_fenced_twice_by_the_same_forgotten_row_goes_on_twice() -> None:
+    storage = MemoryStorage()
+    gates["two"], gates["four"] = asyncio.Event(), asyncio.Event()
+    async with living(acts, storage=storage) as world:
+        run = await world.app.trigger(acts)
+        await until(lambda: effects == ["one", "two"])
+        older = deepcopy(storage._records)
+        gates["two"].set()
+        for failovers in range(3):
+            await until(partial(has_begun, "four", failovers + 1))
+            if failovers < 2:
+                storage._records = deepcopy(older)
+            gate, gates["four"] = gates["four"], asyncio.Event()
+            gate.set()
+
+        assert await run.result() == ["one", "two", "three", "four"]
+    assert effects.count("one") == 1
+    assert effects.count("two") == 3, "what was forgotten twice is done again twice"
+
+
+async def test_a_run_that_is_forgotten_twice_while_nobody_drives_it_is_found_twice() -> None:
+    storage = MemoryStorage()
+    gates["before"] = asyncio.Event()
+    async with living(waits, storage=storage) as world:
+        run = await world.app.trigger(waits)
+        await until(lambda: effects == ["before"])
+        older = deepcopy(storage._records)
+        gates["before"].set()
+        for _ in range(2):
+            await world.reaches(run, "suspended")
+            storage._records = deepcopy(older)
+            await world.pass_time("31s")
+            await world.pass_time("31s")
+        await world.reaches(run, "suspended")
+        await world.app.notify("go", "on")
+
+        assert await run.result() == "on"
+    assert effects == ["before"] * 3
+
+
+async def test_a_run_whose_next_row_is_refused_again_and_again_is_tried_once_a_look(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    storage = Refusing()
+    async with living(waits, storage=storage) as world:
+        run = await world.app.trigger(waits)
+        await settle(500)
+
+        assert effects == ["before", "before"], "once more when it was fenced, and then no more at once"
+        [said] = [record.message for record in caplog.records if record.levelname == "ERROR"]
+        assert said.startswith(
+            f"run {run.id} is ours, and the storage refused what follows row 1 twice: `stepflow"
+        )
+        storage.refuses = False
+        await world.pass_time("31s")
+        await world.pass_time("31s")
+        await world.app.notify("go", "on")
+
+        assert await run.result() == "on"
+
+
+class Refusing(MemoryStorage):
+    """A store that takes no commit after a run's first row, without any reason that its records would show."""
+
+    refuses = True
+
+    async def write(self, batch: Sequence[Write], *, now: datetime) -> Sequence[Outcome]:
+        if self.refuses and any(isinstance(write, CommitRun) for write in batch):
+            return [Fenced() for _ in batch]
+        return await super().write(batch, now=now)

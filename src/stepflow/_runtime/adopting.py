@@ -2,7 +2,7 @@
 
 Such a run is in nobody's hands: its owner lives, so no other worker takes it. It comes about when an answer got lost, or when a
 store fell back to an older state (a failover that forgot the last writes) and fences its own worker. Then the run goes on from
-what the store has.
+what the store has. That may happen again and again, also at the same row: a store may forget twice what it took twice.
 """
 
 from __future__ import annotations
@@ -29,23 +29,25 @@ class Adopting:
         self._seen: dict[RunId, int] = {}
         """Runs that nobody drove at the last look, with their seqs."""
         self._adopted: dict[RunId, int] = {}
+        """From which row each was gone on with last. A storage that refuses what follows it is not asked again at once."""
 
     async def look(self) -> None:
         """Look through all that is ours; trouble with the storage is left to the next look."""
         worker = self._host.worker_id
         try:
-            owned = await self._storage.owned_runs(worker)
+            owned = dict.fromkeys(await self._storage.owned_runs(worker))
             seen, self._seen = self._seen, {}
+            self._adopted = {run_id: seq for run_id, seq in self._adopted.items() if run_id in owned}
             for run_id in owned:
                 if not self._is_here(run_id):
                     await self._consider(run_id, worker, seen.get(run_id))
         except StorageError as error:
             _log.info("what this worker owns could not be read (%s); it is tried again later", error)
 
-    async def look_at(self, run_id: RunId) -> None:
-        """The storage fenced our own write of this run: if the run is ours nevertheless, go on with it."""
+    async def look_at(self, run_id: RunId, seq: int) -> None:
+        """The storage fenced what we wrote after row ``seq`` of this run: if the run is ours nevertheless, go on with it."""
         try:
-            await self._consider(run_id, self._host.worker_id, None, fenced=True)
+            await self._consider(run_id, self._host.worker_id, None, fenced_after=seq)
         except StorageError as error:
             _log.info("run %s could not be read (%s); it is looked at again later", run_id, error)
 
@@ -53,20 +55,22 @@ class Adopting:
         return run_id in self._host.drivers or run_id in self._arrivals
 
     async def _consider(
-        self, run_id: RunId, worker: WorkerId, seen_at: int | None, *, fenced: bool = False
+        self, run_id: RunId, worker: WorkerId, seen_at: int | None, *, fenced_after: int | None = None
     ) -> None:
         run = await self._storage.get_run(run_id)
         if run is None or run.status is not RunStatus.RUNNING or run.worker != worker:
             return
-        if not fenced and seen_at != run.seq:
+        if fenced_after is None and seen_at != run.seq:
             self._seen[run_id] = run.seq
             return
         rows = await self._storage.read_journal(run_id, after=run.seq - 1)
         if self._is_here(run_id) or not rows or rows[-1].seq != run.seq:
             return  # it came, or went on, meanwhile
-        if self._adopted.get(run_id) == run.seq:
+        if fenced_after == run.seq == self._adopted.get(run_id):
+            # Nothing was forgotten: it stands where we left it. Tried at once it would be tried without end.
             _log.error(
-                "run %s is ours and can't be gone on with: the storage refuses what follows row %d",
+                "run %s is ours, and the storage refused what follows row %d twice: `stepflow storage check` says what "
+                "does not agree there; the run is tried again by and by",
                 run_id,
                 run.seq,
             )

@@ -353,7 +353,7 @@ class Worker:
         if not self._tell_creator(driver.run_id, outcome):
             _log.info("run %s is not ours any more: %s", driver.run_id, type(outcome).__name__.lower())
             if isinstance(outcome, writes.Fenced) and not self.stopping:
-                self._chores.begin(self._adopting.look_at(driver.run_id))
+                self._chores.begin(self._adopting.look_at(driver.run_id, driver.seq))
 
     def failed(self, driver: Driver, error: Exception) -> None:
         """The store can't take the driver's write at all."""
