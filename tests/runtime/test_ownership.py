@@ -10,7 +10,9 @@ import pytest
 
 from stepflow import Retry, continue_as, sleep, step, wait_for_event, workflow
 from stepflow.model.journal import Claimed, StepCompleted
+from stepflow.model.transitions import Action
 from stepflow.storage.memory import MemoryStorage
+from stepflow.storage.writes import ControlRun, CreateRun
 from stepflow.testing.faults import FaultyStorage
 from tests.runtime.living import World, living, settle, until, worker_of
 
@@ -212,6 +214,26 @@ async def test_registering_anew_waits_for_a_storage_that_is_down() -> None:
         await until(lambda: worker._membership.joined, turns=3_000_000)
         gate("one").set()
         assert await (await world.app.trigger(completes)).result() == "one by 1"
+
+
+async def test_whoever_triggers_a_run_hears_of_its_creation_and_not_of_how_it_was_lost() -> None:
+    storage = MemoryStorage()
+    async with living(*ALL, child, storage=storage) as world:
+        on_its_way = world.storage.hold(
+            picks=lambda write: isinstance(write, CreateRun) and write.commit is not None
+        )
+        first = asyncio.create_task(world.app.trigger(completes, id="r"))
+        await on_its_way.reached()
+        assert (await world.app.trigger(completes, id="r")).created, (
+            "a double click, whose write overtook the first"
+        )
+        await until(lambda: effects == ["one"])
+        await storage.write([ControlRun(run_id="r", action=Action.FORCE_CANCEL)], now=world.clock.now())
+        gate("one").set()
+        await until(lambda: "r" not in worker_of(world).drivers)
+        on_its_way.open()
+
+        assert not (await first).created
 
 
 async def test_a_worker_of_the_same_name_takes_over_at_once() -> None:

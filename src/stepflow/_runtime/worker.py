@@ -95,7 +95,7 @@ class Worker:
         self._random = surroundings.random
         self._executions = Executions(registry, values, errors)
         self._chores = Chores()
-        self._creators: dict[RunId, asyncio.Future[Outcome]] = {}
+        self._creators: dict[Driver, asyncio.Future[Outcome]] = {}
         self._empty: asyncio.Future[None] | None = None
         self._claiming: asyncio.Task[None] | None = None
         self._workflows = frozenset(definition.id for definition in registry)
@@ -275,7 +275,7 @@ class Worker:
         definition = self.registry.get(run.workflow_id)
         execution = self._executions.of_new(run, definition)
         driver = Driver(self, definition, execution, seq=0, queue=run.queue, create=run)
-        self._creators[run.id] = outcome
+        self._creators[driver] = outcome
         self.slots.take(run.queue)
         self.drivers[run.id] = driver
         driver.begin_new(Claimed(at=self.clock.now(), worker=self.worker_id, python=PYTHON))
@@ -290,11 +290,11 @@ class Worker:
 
     def created(self, driver: Driver, outcome: Outcome) -> None:
         """The run that a driver was creating is durable."""
-        self._tell_creator(driver.run_id, outcome)
+        self._tell_creator(driver, outcome)
 
-    def _tell_creator(self, run_id: RunId, outcome: Outcome | Exception) -> bool:
-        """Answer whoever triggers the run; False if nobody does."""
-        waiter = self._creators.pop(run_id, None)
+    def _tell_creator(self, driver: Driver, outcome: Outcome | Exception) -> bool:
+        """Answer whoever triggered the run by this driver; False if nobody did. (The run may have had another one meanwhile.)"""
+        waiter = self._creators.pop(driver, None)
         if waiter is None:
             return False
         _answer(waiter, outcome)
@@ -350,7 +350,7 @@ class Worker:
     def refused(self, driver: Driver, outcome: Outcome) -> None:
         """The store did not take the driver's write: the run is another's, gone, or was there before."""
         self._forget(driver)
-        if not self._tell_creator(driver.run_id, outcome):
+        if not self._tell_creator(driver, outcome):
             _log.info("run %s is not ours any more: %s", driver.run_id, type(outcome).__name__.lower())
             if isinstance(outcome, writes.Fenced) and not self.stopping:
                 self._chores.begin(self._adopting.look_at(driver.run_id, driver.seq))
@@ -358,7 +358,7 @@ class Worker:
     def failed(self, driver: Driver, error: Exception) -> None:
         """The store can't take the driver's write at all."""
         self._forget(driver)
-        if not self._tell_creator(driver.run_id, error) and not self.stopping:
+        if not self._tell_creator(driver, error) and not self.stopping:
             _log.error("run %s can't be written", driver.run_id, exc_info=error)
             detail = f"it could not be written: {error!r}"
             self._arrivals.give_up(driver.run_id, driver.definition.id, driver.seq, detail)
