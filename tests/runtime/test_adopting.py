@@ -65,6 +65,26 @@ async def test_a_claim_whose_answer_was_lost_is_found_among_our_own_runs() -> No
             assert await run.result() == ["one", "two", "three", "four"]
 
 
+async def test_a_run_that_is_found_without_a_free_slot_is_queued_and_the_limit_is_kept() -> None:
+    storage = MemoryStorage()
+    gates["one"] = asyncio.Event()
+    async with living(acts, storage=storage, worker=False) as client:
+        lost = await client.app.trigger(acts)
+        async with living(acts, storage=storage, clock=client.clock, concurrency=1) as world:
+            world.storage.fail_after("claim_runs")
+            worker_of(world).hint("default")
+            await world.reaches(lost, "running")
+            other = await client.app.trigger(acts)
+            await world.reaches(other, "running")
+            await world.pass_time("31s")
+            await world.pass_time("31s")
+
+            assert (await world.record(lost)).status == "queued"
+            assert list(worker_of(world).drivers) == [other.id]
+            gates["one"].set()
+            assert await other.result() == await lost.result() == ["one", "two", "three", "four"]
+
+
 async def test_a_worker_that_its_own_forgotten_rows_fence_goes_on_from_what_is_left() -> None:
     storage = MemoryStorage()
     gates["two"], gates["four"] = asyncio.Event(), asyncio.Event()

@@ -2,7 +2,8 @@
 
 Such a run is in nobody's hands: its owner lives, so no other worker takes it. It comes about when an answer got lost, or when a
 store fell back to an older state (a failover that forgot the last writes) and fences its own worker. Then the run goes on from
-what the store has. That may happen again and again, also at the same row: a store may forget twice what it took twice.
+what the store has, here if a slot is free, and else wherever it is claimed next. That may happen again and again, also at the
+same row: a store may forget twice what it took twice.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import logging
 
 from stepflow._runtime.arrivals import ArrivalHall, Arrivals
 from stepflow.errors import StorageError
+from stepflow.model.runs import RunRecord
 from stepflow.model.states import RunStatus
 from stepflow.storage.base import Storage
-from stepflow.storage.writes import Claim
+from stepflow.storage.writes import Claim, CommitRun, Release
 from stepflow.types import RunId, WorkerId
 
 _log = logging.getLogger("stepflow.worker")
@@ -75,6 +77,24 @@ class Adopting:
                 run.seq,
             )
             return
+        if not self._host.slots.has_room(run.queue):
+            await self._give_back(run)
+            return
         self._adopted[run_id] = run.seq
         _log.warning("run %s is ours, and nobody drove it: it goes on from row %d", run_id, run.seq)
         self._arrivals.take(Claim(run=run, rows=tuple(rows[-1:]), complete=False, takeover=True))
+
+    async def _give_back(self, run: RunRecord) -> None:
+        """There is no room for it here now: let it be claimed by whoever has some first. If that is refused, look again later."""
+        _log.warning("run %s is ours, and nobody drove it: there is no slot for it, so it is queued", run.id)
+        committer = self._host.committer
+        await committer.write(
+            CommitRun(
+                run_id=run.id,
+                seq=run.seq + 1,
+                writer=self._host.worker_id,
+                write_id=committer.new_write_id(),
+                entries=(),
+                transition=Release(),
+            )
+        )

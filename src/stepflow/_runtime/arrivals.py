@@ -13,6 +13,7 @@ from stepflow._runtime.executions import Executions
 from stepflow._runtime.host import Host
 from stepflow._runtime.keeping import Keeping
 from stepflow._runtime.loading import Loader, next_attempt
+from stepflow._runtime.slots import Slots
 from stepflow.failpoints import failpoint
 from stepflow.hooks import RunPaused
 from stepflow.model.journal import Paused
@@ -33,6 +34,8 @@ class ArrivalHall(Host[Driver], Protocol):
     def keeping(self) -> Keeping: ...
     @property
     def registry(self) -> Registry: ...
+    @property
+    def slots(self) -> Slots: ...
     @property
     def stopping(self) -> bool: ...
 
