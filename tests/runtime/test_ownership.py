@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -234,6 +235,51 @@ async def test_whoever_triggers_a_run_hears_of_its_creation_and_not_of_how_it_wa
         on_its_way.open()
 
         assert not (await first).created
+
+
+async def test_an_execution_in_memory_is_not_taken_for_that_of_another_run_which_has_its_id_now() -> None:
+    storage = MemoryStorage()
+    async with living(greets, storage=storage) as keeping:
+        await keeping.app.trigger(greets, "old", id="r")
+        await keeping.reaches("r", "suspended")
+        claims = keeping.storage.hold("claim_runs", times=1_000)
+        async with living(greets, storage=storage, clock=keeping.clock) as other:
+            await other.app.pause("r")
+            await other.app.delete("r")
+            await other.app.trigger(greets, "new", id="r")
+            await other.reaches("r", "suspended")
+        claims.open()
+        await keeping.app.notify("go", run_id="r")
+        await keeping.pass_time("1s")
+
+        assert await keeping.app.handle("r").result() == "hello new"
+
+
+@workflow
+async def greets(name: str) -> str:
+    await wait_for_event("go")
+    return f"hello {name}"
+
+
+async def test_workers_come_and_go_by_the_dozen_and_no_run_is_done_twice_or_left() -> None:
+    storage = MemoryStorage()
+    async with living(notes, storage=storage, concurrency=2) as first:
+        runs = [await first.app.trigger(notes, f"n{number}") for number in range(100)]
+        async with contextlib.AsyncExitStack() as others:
+            for _ in range(12):
+                await others.enter_async_context(
+                    living(notes, storage=storage, clock=first.clock, concurrency=2)
+                )
+            await until(lambda: len(effects) > 50)
+        await first.pass_time("1s")  # what the others gave back is found by the poll at the latest
+
+        assert await asyncio.gather(*(run.result() for run in runs)) == [f"n{n}" for n in range(100)]
+    assert sorted(effects) == sorted(f"n{number}" for number in range(100))
+
+
+@workflow
+async def notes(name: str) -> str:
+    return await note(name)
 
 
 async def test_a_worker_of_the_same_name_takes_over_at_once() -> None:
