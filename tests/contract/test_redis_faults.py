@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stepflow import Stepflow
 from stepflow.errors import (
+    RunNotFoundError,
     SchemaError,
     StorageError,
     StorageFullError,
@@ -34,6 +36,8 @@ from stepflow.testing.storage_contract.building import (
     value,
     write,
 )
+from tests.contract.working import EXECUTED, WORKFLOWS, begin, errand, finish
+from tests.servers.polling import until
 from tests.servers.proxy import Cut, FaultProxy
 from tests.servers.redis import (
     Cluster,
@@ -121,6 +125,24 @@ async def test_a_server_that_is_gone_is_said_to_be_and_found_again(tmp_path: Pat
             assert await write(storage, commit()) == [Committed()]
             assert keeper.renew(T0, LONG) is False
             keeper.close()
+
+
+@pytest.mark.deadline(50)
+async def test_runs_of_a_server_that_was_emptied_are_gone_and_its_worker_goes_on(
+    tmp_path: Path, port: int
+) -> None:
+    with serving(tmp_path, port):
+        url = f"redis://127.0.0.1:{port}"
+        async with Stepflow(url, workflows=WORKFLOWS, worker=True, lease="2s") as app:
+            waiting = await app.trigger(errand, 3, id="waits")
+            await until(lambda: EXECUTED["waits", "add"] == 1)
+            ask(port, "FLUSHALL")
+
+            with pytest.raises(RunNotFoundError):
+                await waiting.result(timeout="20s")
+            with pytest.raises(RunNotFoundError):
+                await app.notify("go/waits", 3, run_id="waits")
+            await finish(await begin(app, range(6), name="after"))
 
 
 async def test_a_master_of_a_cluster_may_be_killed_and_come_back(tmp_path: Path) -> None:

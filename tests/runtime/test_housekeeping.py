@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from stepflow import RunNotFoundError, Stepflow, step, wait_for_event, workflow
+from stepflow import RunNotFoundError, Stepflow, now, sleep, step, wait_for_event, workflow
 from stepflow.clock import SystemClock
+from stepflow.durations import parse_duration
 from stepflow.storage.memory import MemoryStorage
+from stepflow.testing.clock import FakeClock
 from tests.runtime.living import living, settle, until
 
 
@@ -133,3 +135,35 @@ async def test_the_clock_follows_the_storage_s_and_is_asked_once_a_minute() -> N
 
     assert timedelta(seconds=89) < clock.shift < timedelta(seconds=91)
     assert WithServer.asked <= 2
+
+
+async def test_after_a_failover_to_a_server_whose_clock_is_behind_timers_are_late_by_that_and_never_early() -> (
+    None
+):
+    clock = Following()
+    storage = MemoryStorage()
+    async with living(sleeps, storage=storage, clock=clock) as world:
+        run = await world.app.trigger(sleeps)
+        await world.reaches(run, "suspended")
+        clock.falls_back("30s")
+        await world.pass_time("59s")
+        assert await run.status() == "suspended", "by the new server's clock it is not due yet"
+        await world.pass_time("31s")
+
+        slept = await run.result()
+    assert slept == 60.0
+
+
+class Following(FakeClock):
+    """A clock that follows a server's, as the calibration makes the system's do."""
+
+    def falls_back(self, duration: str) -> None:
+        """Another server is asked now, and its clock is this much behind."""
+        self._now -= parse_duration(duration)
+
+
+@workflow
+async def sleeps() -> float:
+    before = now()
+    await sleep("60s")
+    return (now() - before).total_seconds()

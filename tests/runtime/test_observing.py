@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Any
@@ -277,6 +278,22 @@ async def test_a_hook_that_raises_disturbs_nobody(caplog: pytest.LogCaptureFixtu
 
     complaints = [record for record in caplog.records if record.name == "stepflow.hooks"]
     assert len(complaints) == 1
+
+
+async def test_a_log_whose_disk_is_full_disturbs_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    full = logging.FileHandler("/dev/full")
+    logger = logging.getLogger("stepflow")
+    logger.addHandler(full)
+    try:
+        async with living(logs) as world:
+            run = await world.app.trigger(logs, "x")
+            assert await world.ends(run) == "x"
+    finally:
+        logger.removeHandler(full)
+        with contextlib.suppress(OSError):  # what it could not write it tries to write once more
+            full.close()
+
+    assert "No space left on device" in capfd.readouterr().err, "logging says so, as it does"
 
 
 async def test_events_from_outside_are_told_once_though_sent_twice() -> None:
