@@ -29,6 +29,8 @@ class Dials:
     restarts_every: float = 0.0
     """Orderly ones: the worker is told to stop, and gives everything back."""
     failovers_every: float = 0.0
+    meddling: float = 0.0
+    """For each commit that moves a run: somebody's request reaches the store just before it."""
 
 
 CLASSES: dict[str, dict[str, tuple[float, ...]]] = {
@@ -43,6 +45,7 @@ CLASSES: dict[str, dict[str, tuple[float, ...]]] = {
     "hints": {"lost_hints": (0.1, 0.5, 1.0), "late_hints": (0.2, 0.5), "doubled_hints": (0.1, 0.3)},
     "stragglers": {"stragglers": (0.01, 0.05)},
     "restarts": {"restarts_every": (15, 40)},
+    "meddling": {"meddling": (0.05, 0.2)},
 }
 """Class of faults → its dials, each with the positions that are drawn from."""
 

@@ -25,7 +25,8 @@ from stepflow.storage._checking.walking import Check
 from stepflow.storage._rules.runs import CONTROL
 from stepflow.storage.checking import CheckableStorage
 from tests.simulation.cluster import Cluster
-from tests.simulation.observer import History, Observer
+from tests.simulation.history import History
+from tests.simulation.observer import Observer
 from tests.simulation.proxy import at_once
 from tests.simulation.users import Users
 from tests.simulation.world import World

@@ -67,23 +67,18 @@ class Ledger:
         )
         marks.append(mark)
         self.latest = mark
-        process.working_on[step.run_id] = process.working_on.get(step.run_id, 0) + 1
-        if len(process.working_on) > process.most_runs:
-            self.complain(
-                f"{process.name} executes {len(process.working_on)} runs, {process.most_runs} are allowed"
-            )
-        if any(other.process is process and not other.ended for other in marks[:-1]):
+        held = process.runs_in_memory
+        if held > process.most_runs:
+            self.complain(f"{process.name} has {held} runs in memory, {process.most_runs} are allowed")
+        beside = process.bodies[step.run_id, step.key] = process.bodies.get((step.run_id, step.key), 0) + 1
+        if beside > 1:  # whichever attempt of the run they are of
             self.complain(f"{step.run_id}: {step.key} began beside itself in {process.name}")
         self.began(mark)
         return mark
 
     def end(self, mark: Mark) -> None:
         mark.ended = True
-        working = mark.process.working_on
-        run_id = mark.step[0]
-        working[run_id] -= 1
-        if not working[run_id]:
-            del working[run_id]
+        mark.process.bodies[mark.step[0], mark.key] -= 1
 
     @staticmethod
     def duration(process: Process) -> float:

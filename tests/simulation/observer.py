@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from stepflow.model.events import Wait
 from stepflow.model.journal import (
     AttemptStarted,
     CancelRequested,
-    Claimed,
-    Continued,
     Ended,
     Entry,
     JournalRow,
-    StepCompleted,
-    StepFailed,
-    StepInterrupted,
     TimerFired,
 )
 from stepflow.model.runs import RunRecord
 from stepflow.model.states import PauseReason, RunStatus
 from stepflow.storage._checking.records import check_record
-from stepflow.storage._rules.runs import CONTROL
 from stepflow.storage.writes import (
     Action,
     CommitRun,
@@ -37,48 +29,15 @@ from stepflow.storage.writes import (
     SendEvent,
     Sent,
 )
+from tests.simulation.history import History, cancelled, follow
 from tests.simulation.ledger import Ledger, Mark
 from tests.simulation.processes import Process
 from tests.simulation.proxy import at_once
+from tests.simulation.requests import Requests
 from tests.simulation.stores import Store
 from tests.simulation.world import World
 
 _EXPECTED_PAUSES = frozenset({PauseReason.REQUESTED, PauseReason.POISONED})
-
-
-@dataclass(slots=True, eq=False)
-class History:
-    """All that was ever seen of one run: rows that ``continue_as`` deleted are still here."""
-
-    record: RunRecord
-    rows: list[JournalRow] = field(default_factory=list)
-    outcomes: set[tuple[int, int, str]] = field(default_factory=set)
-    """Steps that have an outcome: generation, attempt, key."""
-    completed: set[tuple[int, str]] = field(default_factory=set)
-    """Steps that have a result, which a later attempt of the run keeps: generation, key."""
-    generation: int = 1
-    attempt: int = 1
-    owner: str | None = None
-    ended: bool = False
-    ended_as: RunStatus | None = None
-    deleted: bool = False
-
-    def last_claim_of(self, worker: str | None) -> int:
-        """The row by which the worker had the run last; 0 if it never had."""
-        for row in reversed(self.rows):
-            if row.writer == worker and any(isinstance(entry, Claimed) for entry in row.entries):
-                return row.seq
-        return 0
-
-    def recount(self) -> None:
-        """After rows were forgotten: what the rest of them says."""
-        rows, self.rows = self.rows, []
-        self.outcomes.clear()
-        self.completed.clear()
-        self.generation = self.attempt = 1
-        self.owner, self.ended, self.ended_as = None, False, None
-        for row in rows:
-            follow(self, row, lambda _: None)
 
 
 class Observer:
@@ -95,6 +54,7 @@ class Observer:
         self._addressed: dict[str, set[tuple[str, str]]] = {}
         """Run → the events that were sent to it alone, which are deleted with it."""
         """Acknowledged events: event id and dedup id → position."""
+        self.requests = Requests(world)
         self.failovers = 0
         self.ledger = Ledger(self.place)
         self.ledger.began = self.body_began
@@ -130,24 +90,28 @@ class Observer:
                 self.complain(f"{run_id}: step {key} began after two different pasts")
 
     # -------------------------------------------------------------- every call
-    def applied(self, process: Process, method: str, about: Any, result: Any) -> None:
+    def applied(self, process: Process | None, method: str, about: Any, result: Any) -> None:
         """A request has just been applied."""
         self.calls += 1
         if result is None:
             return
         if method == "write":
+            for write, outcome in zip(about, result, strict=True):
+                if isinstance(write, ControlRun) and isinstance(outcome, Controlled):
+                    self.requests.done(write.run_id, write.action)
             last = {run_of(write): place for place, write in enumerate(about)}
             for place, (write, outcome) in enumerate(zip(about, result, strict=True)):
                 self.writes += 1
                 if (
                     last[run_of(write)] == place
                 ):  # others of the batch came after it, and nobody saw what was between
-                    self._written(write, outcome)
+                    moved = any(isinstance(later, (SendEvent, CommitRun)) for later in about[place + 1 :])
+                    self._written(write, outcome, moved=moved)
         elif method == "claim_runs":
             for claim in result:
-                self._claimed(process, claim)
+                self._claimed(claim)
 
-    def _claimed(self, process: Process, claim: Any) -> None:
+    def _claimed(self, claim: Any) -> None:
         before = self.runs.get(claim.run.id)
         owner = None if before is None else before.record.worker
         history = self.look(claim.run.id)
@@ -164,7 +128,8 @@ class Observer:
             if process.usable and process.worker_id == owner:
                 self.complain(f"{run_id}: taken from {owner}, which is well")
 
-    def _written(self, write: Any, outcome: Any) -> None:
+    def _written(self, write: Any, outcome: Any, *, moved: bool) -> None:
+        """``moved``: what came after it in its batch may have moved its run, too, as an event does."""
         match write, outcome:
             case CommitRun(), Committed():
                 self._committed(write)
@@ -187,7 +152,7 @@ class Observer:
                 if known is not None and known != first.pos:
                     self.complain(f"event {event.dedup_id} is at {first.pos}, and was at {known}")
                 self.events[event.event_id, event.dedup_id or ""] = first.pos
-            case ControlRun(), Controlled():
+            case ControlRun(), Controlled() if not moved or write.action is Action.DELETE:
                 self._controlled(write, outcome)
             case _:
                 self.look(run_of(write))
@@ -255,6 +220,8 @@ class Observer:
         record = at_once(inner.get_run(run_id))
         history = self.runs.get(run_id)
         if history is not None and (record is None or record.created_pos != history.record.created_pos):
+            if wrong := self.requests.gone(run_id):
+                self.complain(f"{run_id}: {wrong}")
             history.deleted = True
             self.former.append(history)
             del self.runs[run_id]
@@ -262,7 +229,7 @@ class Observer:
         if record is None:
             return None
         if history is None:
-            history = self.runs[run_id] = History(record)
+            history = self.runs[run_id] = History(record, blind=self.failovers > 0)
         rows = at_once(inner.read_journal(run_id, after=history.rows[-1].seq if history.rows else 0))
         before, history.record = history.record, record
         for row in rows:
@@ -278,6 +245,8 @@ class Observer:
         record = history.record
         for finding in check_record(record):
             self.complain(f"{record.id}: {finding.detail}")
+        if wrong := self.requests.look(record):
+            self.complain(f"{record.id}: {wrong}")
         if before.status.ended and not any(isinstance(entry, AttemptStarted) for entry in new):
             same = (before.status, before.output, before.failure) == (
                 record.status,
@@ -321,6 +290,7 @@ class Observer:
     def failed_over(self) -> None:
         """The store forgot: so does what was seen of it, as far as it goes."""
         self.failovers += 1
+        self.requests.forget()
         self.events.clear()
         for run_id, history in list(self.runs.items()):
             record = at_once(self.store.inner.get_run(run_id))
@@ -346,67 +316,3 @@ def run_of(write: Any) -> str | None:
             return f"{event.event_id} {event.dedup_id}"
         case _:
             return str(write.run_id)
-
-
-def cancelled(history: History) -> bool:
-    """Whether the present attempt has had its cancel."""
-    for row in reversed(history.rows):
-        for entry in reversed(row.entries):
-            if isinstance(entry, CancelRequested):
-                return True
-            if isinstance(entry, AttemptStarted):
-                return False
-    return False
-
-
-def follow(history: History, row: JournalRow, complain: Callable[[str], None]) -> None:
-    """Invariants 2, 4 and 10, for the next row of a run."""
-    run_id = history.record.id
-    expected = history.rows[-1].seq + 1 if history.rows else 1
-    if row.seq != expected:
-        complain(f"{run_id}: row {row.seq} came, {expected} was due")
-    history.rows.append(row)
-    first = row.entries[0] if row.entries else None
-    if isinstance(first, Claimed):
-        if first.worker != row.writer:
-            complain(f"{run_id}: row {row.seq} claims for {first.worker} and is by {row.writer}")
-        history.owner = row.writer
-    elif row.writer not in (CONTROL, history.owner):
-        complain(f"{run_id}: row {row.seq} is by {row.writer}, the owner is {history.owner}")
-    for entry in row.entries:
-        _follow_entry(history, row, entry, complain)
-    if row.writer == CONTROL:
-        history.owner = None
-
-
-def _follow_entry(history: History, row: JournalRow, entry: Entry, complain: Callable[[str], None]) -> None:
-    run_id = history.record.id
-    if history.ended and not isinstance(entry, AttemptStarted):
-        complain(f"{run_id}: {type(entry).__name__} in row {row.seq}, after its end")
-    match entry:
-        case AttemptStarted(attempt=attempt):
-            if history.ended_as is RunStatus.COMPLETED:
-                complain(f"{run_id}: it has completed, and begins again")
-            if attempt <= history.attempt:
-                complain(f"{run_id}: attempt {attempt} begins after attempt {history.attempt}")
-            history.attempt, history.ended, history.ended_as = attempt, False, None
-        case Continued():
-            history.generation += 1
-            history.attempt = 1
-        case StepCompleted(key=key) | StepFailed(key=key) | StepInterrupted(key=key):
-            step = (history.generation, history.attempt, key)
-            if step in history.outcomes:
-                complain(f"{run_id}: step {key} has two outcomes")
-            history.outcomes.add(step)
-            if isinstance(entry, StepCompleted):
-                history.completed.add((history.generation, key))
-        case Ended(left_over=left_over, status=status):
-            history.ended, history.ended_as = True, status
-            if left_over:
-                complain(f"{run_id}: its journal has what its code did not ask for: {left_over}")
-        case _:
-            pass
-
-
-def steps_of(rows: Iterable[JournalRow]) -> Iterable[Entry]:
-    return (entry for row in rows for entry in row.entries)

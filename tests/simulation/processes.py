@@ -93,11 +93,13 @@ class Process:
         self.proxy = Proxy(self, store)
         self.dead = False
         self.frozen_until = 0
+        self.troubled_at = 0
+        """When it last was frozen, or did not get through to the store at once."""
         self.ready = False
         self.stopping = self.closed = False
         self.app: Stepflow | None = None
-        self.working_on: dict[str, int] = {}
-        """Run → its bodies that execute here."""
+        self.bodies: dict[tuple[str, str], int] = {}
+        """Run and key of a step → its bodies that execute here."""
         self.most_runs = 1_000
         self._incarnations = 0
         self._opening: asyncio.Task[Any] | None = None
@@ -135,6 +137,14 @@ class Process:
         return None if opened is None or opened.worker is None else opened.worker.worker_id
 
     @property
+    def runs_in_memory(self) -> int:
+        """How many runs it drives, or reads to drive them."""
+        opened = None if self.app is None else self.app._opened
+        if opened is None or opened.worker is None:
+            return 0
+        return len(opened.worker.drivers) + len(opened.worker._arrivals._loading)
+
+    @property
     def usable(self) -> bool:
         """Whether it may be asked for something."""
         return self.ready and not self.dead and not self.stopping
@@ -162,6 +172,7 @@ class Process:
         self.world.fault("freezes")
         self.world.trace(self.name, "frozen", f"{seconds:.6f}", how)
         self.frozen_until = self.world.now + int(seconds * MICROSECONDS)
+        self.troubled_at = max(self.troubled_at, self.frozen_until)
         self.loop.halted = True
         self.world.after(self.frozen_until - self.world.now, self._thaw)
 

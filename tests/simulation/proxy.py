@@ -87,12 +87,16 @@ class Proxy:
         world, process, dials = self._world, self._process, self._world.dials
         if world.outage_until > world.now:
             world.fault("requests in an outage")
+            self._is_in_trouble()
             self._reply(method, answer, None, _unavailable("an outage"))
             return
         if world.dice(dials.lost_requests):
             world.fault("lost requests")
+            self._is_in_trouble()
             self._reply(method, answer, None, _unavailable("the request was lost"))
             return
+        if method == "write":
+            world.meddler.before(about)
         result, error = None, None
         try:
             result = at_once(work(self._inner()))
@@ -105,6 +109,7 @@ class Proxy:
             return
         if world.dice(dials.lost_answers):
             world.fault("lost answers")
+            self._is_in_trouble()
             result, error = None, _unavailable("the answer was lost")
         self._reply(method, answer, result, error)
 
@@ -121,7 +126,13 @@ class Proxy:
         if world.dice(world.dials.stragglers):
             world.fault("stragglers")
             longest *= 100
+            self._is_in_trouble(longest)
         return 1 + int(world.random.random() * longest * MICROSECONDS)
+
+    def _is_in_trouble(self, seconds: float = 0) -> None:
+        """What its process does next may be late, for as long as this takes and a while after it."""
+        until = self._world.now + int(seconds * MICROSECONDS)
+        self._process.troubled_at = max(self._process.troubled_at, until)
 
     # -------------------------------------------------------------- the port
     async def __aenter__(self) -> Self:

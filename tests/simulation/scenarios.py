@@ -75,6 +75,10 @@ def crowd(random: Random) -> Node:
     step = Step("charge", random.choice(("ok", "flaky", "broken")))
     once = Step("ship", random.choice(("ok", "broken")), once=True)
     long = Sleep("nap", random.choice((2, 7, 15, 40)))
+    later = Step(
+        "ship", random.choice(("ok", "flaky", "flaky"))
+    )  # its retry comes when the run has left memory
+    away = Sleep("rest", random.choice((6, 9)))
     return random.choice(
         (
             Sequence((step, wait, once, Receive("paid", 20))),
@@ -84,6 +88,20 @@ def crowd(random: Random) -> Node:
             Finally(Sequence((long, step)), Sequence((Step("mail"), once))),
             Catch("Exception", WaitFor(Sequence((wait, step)), 5), once),
             Catch("CancelledError", Sequence((long, wait)), Step("mail")),
+            # Again and again out of memory, so that the run is another worker's each time.
+            Sequence(
+                (later, away, Step("charge"), away, later, away, Receive("seen", 9), away, Step("mail"))
+            ),
+            Gather((Sequence((later, away, later)), Sequence((away, Step("charge"), away, wait)))),
+            # What ends one wait makes room for the next, while further events are there already.
+            Sequence(
+                (
+                    Race((Receive("paid", 20), Receive("seen", 20))),
+                    Receive("seen", 9),
+                    Receive("paid", 9),
+                    step,
+                )
+            ),
         )
     )
 
@@ -114,6 +132,8 @@ def acts(random: Random, index: int, at: float) -> list[Act]:
         name = f"event-{index}-{number}"
         event = Act(when, "notify", index, random.choice(EVENTS), name, random.randrange(2) == 0)
         found += [event] * random.choice((1, 1, 2))
+    if random.randrange(5) == 0:
+        found += burst(random, index, at)
     if random.randrange(4) == 0:
         found.append(Act(at + random.random(), "trigger", index))  # a double click
     if random.randrange(2) == 0:
@@ -133,12 +153,28 @@ def acts(random: Random, index: int, at: float) -> list[Act]:
     return found
 
 
+def burst(random: Random, index: int, at: float) -> list[Act]:
+    """Many events for one run at nearly one moment: it reads them together."""
+    when = at + random.choice((0.05, 3, 12)) * random.random()
+    return [
+        Act(
+            when + random.random() * 0.02,
+            "notify",
+            index,
+            random.choice(EVENTS),
+            f"burst-{index}-{number}",
+            True,
+        )
+        for number in range(random.randrange(3, 7))
+    ]
+
+
 def scenario(seed: int) -> Scenario:
     """The scenario of a seed."""
     random = Random(f"scenario-{seed}")
     return Scenario(
         plans=tuple(plan(random, index) for index in range(RUNS)),
         workers=random.choice((1, 2, 2, 3)),
-        concurrency=random.choice((2, 5, 100)),
+        concurrency=random.choice((1, 2, 5, 100)),
         lease=random.choice((5.0, 10.0, 30.0)),
     )

@@ -16,6 +16,7 @@ from tests.simulation import dials as dialling
 from tests.simulation.cluster import Cluster
 from tests.simulation.dials import Dials
 from tests.simulation.invariants import INVARIANTS, Seen, contradictions
+from tests.simulation.meddling import Meddler
 from tests.simulation.observer import Observer
 from tests.simulation.scenarios import FAULTY_SECONDS, Scenario, scenario
 from tests.simulation.users import Users
@@ -109,6 +110,7 @@ def simulate(
             world.lines = []
         cluster = Cluster(world, plan, store)
         observer = world.observer = Observer(world, cluster.store)
+        world.meddler = Meddler(world, cluster.store)
         STAGE.scenario, STAGE.ledger = plan, observer.ledger
         users = Users(world, cluster)
         try:

@@ -11,17 +11,22 @@ import pytest
 from stepflow.errors import StorageUnavailableError
 from stepflow.model.events import NewEvent
 from stepflow.model.payloads import NULL
-from stepflow.storage.writes import SendEvent
+from stepflow.model.states import PauseReason, RunStatus
+from stepflow.storage.writes import Action, Committed, ControlRun, Pause, SendEvent, Suspend
+from stepflow.testing.storage_contract.building import LONG, T0, a_worker, commit, create, running
 from tests.fundamentals.programs import Sequence, Step
 from tests.simulation import shrinking
 from tests.simulation.dials import Dials, active
+from tests.simulation.meddling import Meddler
 from tests.simulation.mutants.journal import wake_nobody
 from tests.simulation.observer import Observer
 from tests.simulation.processes import Process
 from tests.simulation.proxy import at_once
+from tests.simulation.requests import HEARD_WITHIN, Requests
 from tests.simulation.shrinking import shrink, simpler
 from tests.simulation.simulate import simulate
 from tests.simulation.stores import Store, make
+from tests.simulation.virtual import MICROSECONDS
 from tests.simulation.world import World
 
 
@@ -29,6 +34,7 @@ def small_world(**dials: float) -> tuple[World, Store, Process]:
     world = World(1, Dials(**dials))
     store = make("memory", lambda hints: None)
     world.observer = Observer(world, store)
+    world.meddler = Meddler(world, store)
     process = Process(world, "one", lambda: store.inner, timedelta(0))
     world.processes.append(process)
     return world, store, process
@@ -95,6 +101,67 @@ def test_a_lost_request_was_never_done() -> None:
 
     assert events(store) == 0
     assert isinstance(told[0], StorageUnavailableError)
+
+
+def test_an_outsider_is_quicker_than_a_commit_that_moves_a_run() -> None:
+    world, store, process = small_world(meddling=1.0)
+    at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
+    at_once(running(store.inner, "r1", "w1"))
+    answer = process.proxy.write([commit("r1", 2, transition=Suspend())], now=T0)
+
+    world.run(1)
+
+    record = at_once(store.inner.get_run("r1"))
+    assert world.faults["meddling"] >= 1
+    assert answer.result() == [Committed(events_ready=False, woken=())]
+    assert record.status is RunStatus.QUEUED, "what was asked before is not slept over"
+
+
+@pytest.mark.parametrize("asked", [(), (Action.PAUSE, Action.RESUME)], ids=["never", "and taken back"])
+def test_a_pause_that_nobody_wants_is_noticed(asked: tuple[Action, ...]) -> None:
+    world, store, _ = small_world()
+    at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
+    at_once(running(store.inner, "r1", "w1"))
+    at_once(store.inner.write([ControlRun(run_id="r1", action=Action.PAUSE)], now=T0))
+    at_once(store.inner.write([commit("r1", 2, transition=Pause(reason=PauseReason.REQUESTED))], now=T0))
+    for action in asked:
+        world.observer.requests.done("r1", action)
+
+    world.observer.look("r1")
+
+    assert world.observer.wrong == ["0.000000 s: r1: it is paused, and the pause was taken back"]
+
+
+def test_a_run_that_is_gone_is_noticed_unless_somebody_deleted_it() -> None:
+    world, store, _ = small_world()
+    for run_id in ("deleted", "lost"):
+        at_once(store.inner.write([create(run_id)], now=T0))
+        world.observer.look(run_id)
+    world.observer.requests.done("deleted", Action.DELETE)
+    for run_id in ("deleted", "lost"):
+        for action in (Action.FORCE_CANCEL, Action.DELETE):
+            at_once(store.inner.write([ControlRun(run_id=run_id, action=action)], now=T0))
+        world.observer.look(run_id)
+
+    assert world.observer.wrong == ["0.000000 s: lost: it is not there any more, and nobody deleted it"]
+
+
+def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
+    world, store, process = small_world()
+    requests = Requests(world)
+    at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
+    at_once(running(store.inner, "r1", "w1"))
+    at_once(store.inner.write([ControlRun(run_id="r1", action=Action.CANCEL)], now=T0))
+    record = at_once(store.inner.get_run("r1"))
+    process.ready = True
+    process.troubled_at = -HEARD_WITHIN - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "worker_id", "w1")
+        assert requests.look(record) is None
+        world.run(HEARD_WITHIN / MICROSECONDS)
+        assert requests.look(record) is None
+        world.run(1)
+        assert requests.look(record) == "its cancel was not heard by w1 for 4.5 s"
 
 
 def test_time_passes_only_where_somebody_waits() -> None:

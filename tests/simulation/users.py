@@ -77,8 +77,9 @@ class Wish:
 class Follow:
     """A reader of one run's journal, who is cut off now and then and goes on where it was."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, random: Random) -> None:
         self.run_id = run_id
+        self.random = random
         self.events: list[RunEvent] = []
         self.connection = 0
         self.ended = False
@@ -238,7 +239,7 @@ class Users:
 
     # -------------------------------------------------------------- following
     def _follow(self, run_id: str) -> None:
-        follow = Follow(run_id)
+        follow = Follow(run_id, Random(f"follow-{self.world.seed}-{len(self.follows)}"))
         self.follows.append(follow)
         self._connect(follow)
 
@@ -264,6 +265,8 @@ class Users:
                 if follow.connection != connection:
                     return
                 follow.events.append(event)
+                if follow.random.randrange(12) == 0:
+                    return  # in the middle of a row, perhaps; the next connection goes on behind it
         except RunNotFoundError:
             pass  # deleted
         except (StorageError, NotOpenError):

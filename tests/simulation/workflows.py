@@ -93,7 +93,8 @@ USUAL = step()
 OPTIONS: dict[str, Any] = {
     "charge": step(retry=Retry(attempts=3, delay="1s")),
     "ship": step(retry=Retry(attempts=2, delay="8s", jitter=False)),
-    "mail": step(executor=THREADS, retry=Retry(attempts=2, delay="200ms")),
+    # Its threads are left to end when they take too long, and the retry has to wait for them.
+    "mail": step(executor=THREADS, retry=Retry(attempts=2, delay="200ms"), timeout="2s"),
     "consume": step(timeout="4s"),
 }
 ONCE = step(at_most_once=True)

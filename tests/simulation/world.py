@@ -16,6 +16,7 @@ from tests.simulation.dials import Dials
 from tests.simulation.virtual import MICROSECONDS
 
 if TYPE_CHECKING:
+    from tests.simulation.meddling import Meddler
     from tests.simulation.observer import Observer
     from tests.simulation.processes import Process
 
@@ -27,6 +28,7 @@ class World:
     """One seed's universe. ``random`` decides what goes wrong; nothing else is left to chance."""
 
     observer: Observer
+    meddler: Meddler
 
     def __init__(self, seed: int, dials: Dials) -> None:
         self.seed = seed
