@@ -68,7 +68,7 @@ NOTICED_AT: dict[str, int] = {
     "keep_nothing_of_earlier_attempts": 1,
     "continue_without_cursors": 2,
     "do_not_poll": 3,
-    "adopt_nothing": 279,
+    "adopt_nothing": 385,
     "leave_no_intent": 15,
     "run_what_was_interrupted": 26,
     "go_on_when_fenced": 54,
