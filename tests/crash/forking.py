@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,17 +86,23 @@ class Child:
 
 
 class ForkServer:
-    """Starts children for a test. The children that a test leaves behind are killed by ``end_children``."""
+    """Starts children for a test. The children that a test leaves behind are killed by ``end_children``.
 
-    def __init__(self) -> None:
+    They inherit ``environment`` beside that of the test, and have imported the modules ``preloaded``.
+    """
+
+    def __init__(
+        self, *, environment: Mapping[str, str] | None = None, preloaded: Sequence[str] = _PRELOADED
+    ) -> None:
         ours, theirs = socket.socketpair()
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-        environment.pop("STEPFLOW_FAILPOINT", None)
+        inherited = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", **(environment or {})}
+        inherited.pop("STEPFLOW_FAILPOINT", None)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.forking", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.crash.forking", str(theirs.fileno()), *preloaded],
             cwd=ROOT,
-            env=environment,
+            env=inherited,
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for us, who end it
         )
         theirs.close()
         ours.settimeout(_PATIENCE)
@@ -138,13 +144,13 @@ class ForkServer:
 
 
 # ------------------------------------------------------------------ in the server
-def serve(number: int) -> None:
+def serve(number: int, preloaded: Sequence[str]) -> None:
     """Obey orders until the test's end of the socket closes.
 
     A child is born with SIGTERM blocked: the signal waits until the child unblocks it, because it hears it now.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for module in _PRELOADED:
+    for module in preloaded:
         importlib.import_module(module)
     alive: set[int] = set()
     with socket.socket(fileno=number) as connection, connection.makefile("rb") as lines:
@@ -195,4 +201,4 @@ def call(function: str, arguments: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), sys.argv[2:])

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -51,13 +52,16 @@ def valkey_binary() -> Path:
     return binaries[0]
 
 
-def redis_server(binary: Path, directory: Path, port: int, *options: str) -> Server:
+def redis_server(
+    binary: Path, directory: Path, port: int, *options: str, environment: Mapping[str, str] | None = None
+) -> Server:
     """A server that is not started yet; what it keeps is in ``directory``, over restarts too."""
     directory.mkdir(parents=True, exist_ok=True)
     return Server(
         [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", *options],
         log=directory / "log",
         ready=lambda: ponged(port),
+        env={**os.environ, **(environment or {})},
     )
 
 

@@ -44,6 +44,8 @@ class History:
     ended: bool = False
     ended_as: RunStatus | None = None
     deleted: bool = False
+    cursors: dict[str, int] = field(default_factory=dict)
+    """By event id the last one that was received in rows which nobody has seen."""
     blind: bool = False
     """Whether a failover took what was seen of it: rows that ``continue_as`` deleted before will not be seen again."""
 
@@ -110,8 +112,8 @@ def _follow_entry(history: History, row: JournalRow, entry: Entry, complain: Cal
             if attempt <= history.attempt:
                 complain(f"{run_id}: attempt {attempt} begins after attempt {history.attempt}")
             history.attempt, history.ended, history.ended_as = attempt, False, None
-        case Continued():
-            history.generation += 1
+        case Continued(generation=generation):
+            history.generation = generation + 1
             history.attempt = 1
         case StepCompleted(key=key) | StepFailed(key=key) | StepInterrupted(key=key):
             step = (history.generation, history.attempt, key)

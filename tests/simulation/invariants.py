@@ -102,7 +102,8 @@ def events_come_in_order(seen: Seen) -> Iterator[str]:
                     received[entry.event_id].append(entry.pos)
         for event_id, positions in received.items():
             events = seen.observer.events_of(event_id, run_id)
-            sent = [event.pos for event in events if event.pos > history.record.created_pos]
+            after = history.cursors.get(event_id, history.record.created_pos)
+            sent = [event.pos for event in events if event.pos > after]
             if positions != sent[: len(positions)]:
                 yield f"{run_id}: received {event_id} at {positions}, sent were {sent}"
 
@@ -118,8 +119,8 @@ def effects_match(seen: Seen) -> Iterator[str]:
         for row in history.rows:
             for entry in row.entries:
                 match entry:
-                    case Continued():
-                        generation, attempt = generation + 1, 1
+                    case Continued(generation=number):
+                        generation, attempt = number + 1, 1
                     case AttemptStarted(attempt=number):
                         attempt = number
                     case StepCompleted(key=key) | StepFailed(key=key):

@@ -16,14 +16,21 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.scenarios import Scenario
 
 
-class _Stage:
-    """What is being simulated: one scenario at a time in this process."""
+def _whose_turn_it_is() -> Any:
+    loop: Any = asyncio.get_running_loop()
+    return loop.process
+
+
+class Stage:
+    """What is played in this process, one scenario at a time. Real processes (tests/chaos) bring a scenario, ledger and self of their own."""
 
     scenario: Scenario
     ledger: Ledger
+    process: Callable[[], Any] = staticmethod(_whose_turn_it_is)
+    """The simulated process whose code is running."""
 
 
-STAGE = _Stage()
+STAGE = Stage()
 
 
 class SimulatedThreads(Executor):
@@ -39,7 +46,7 @@ class SimulatedThreads(Executor):
         except Exception as raised:  # noqa: BLE001 - it is the step's
             error = raised
         mark = STAGE.ledger.latest
-        loop.call_later(STAGE.ledger.duration(loop.process), self._end, job, mark, result, error)
+        loop.call_later(STAGE.ledger.duration(STAGE.process()), self._end, job, mark, result, error)
         return job
 
     @staticmethod
@@ -56,10 +63,10 @@ THREADS = SimulatedThreads()
 
 async def body(fate: str, generation: int, seen: str) -> str:
     """What a step does: it takes a while, and fails as it was told."""
-    loop: Any = asyncio.get_running_loop()
-    mark = STAGE.ledger.begin(loop.process, current_step(), generation, seen)
+    process = STAGE.process()
+    mark = STAGE.ledger.begin(process, current_step(), generation, seen)
     try:
-        await asyncio.sleep(STAGE.ledger.duration(loop.process))
+        await asyncio.sleep(STAGE.ledger.duration(process))
         return _fate(fate, mark)
     finally:
         STAGE.ledger.end(mark)
@@ -67,10 +74,10 @@ async def body(fate: str, generation: int, seen: str) -> str:
 
 async def once_body(fate: str, generation: int, seen: str) -> str:
     """The same for a step that may begin once."""
-    loop: Any = asyncio.get_running_loop()
-    mark = STAGE.ledger.begin(loop.process, current_step(), generation, seen, once=True)
+    process = STAGE.process()
+    mark = STAGE.ledger.begin(process, current_step(), generation, seen, once=True)
     try:
-        await asyncio.sleep(STAGE.ledger.duration(loop.process))
+        await asyncio.sleep(STAGE.ledger.duration(process))
         return _fate("ok" if fate == "flaky" else fate, mark)
     finally:
         STAGE.ledger.end(mark)
@@ -78,8 +85,7 @@ async def once_body(fate: str, generation: int, seen: str) -> str:
 
 def plain_body(fate: str, generation: int, seen: str) -> str:
     """The same as a plain function, whose thread says when it has ended."""
-    loop: Any = asyncio.get_running_loop()
-    return _fate(fate, STAGE.ledger.begin(loop.process, current_step(), generation, seen))
+    return _fate(fate, STAGE.ledger.begin(STAGE.process(), current_step(), generation, seen))
 
 
 def _fate(fate: str, mark: Any) -> str:
