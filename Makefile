@@ -17,7 +17,7 @@ PYTEST_ARGS ?= -n auto --dist loadscope
 COVERAGE_ARGS ?= --cov --cov-report=term --cov-fail-under=100
 
 .PHONY: help demo test test-other-pythons check fix bench bench-peers spec docs constraints test-clients check-clients sim mutants \
-	order-tracker
+	chaos soak order-tracker
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ sim: $(VENV)/.installed ## simulate whole clusters with faults (SEEDS=300 START=
 
 mutants: $(VENV)/.installed ## plant bugs in the engine, and see the simulator notice every one
 	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS_ARGS)
+
+chaos: $(VENV)/.installed ## kill, stop and cut off real workers on a real store (STORE=sqlite, postgres or redis MINUTES=10 SEED=)
+	@$(BIN)/python -m tests.chaos --store $(or $(STORE),sqlite) --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.installed ## an hour of steady load: memory, tasks, files and connections stay as they are (STORE=sqlite MINUTES=60)
+	@$(BIN)/python -m tests.soak --store $(or $(STORE),sqlite) --minutes $(or $(MINUTES),60)
 
 spec: $(VENV)/.installed ## write spec/ (OpenAPI and golden exchanges) anew
 	$(BIN)/python -m scripts.make_spec

@@ -1,0 +1,63 @@
+"""The command: one worker process under a steady load, for an hour. Its last line is one JSON object; it fails if something grows.
+
+Every few seconds the load rests until nothing executes; then tasks, file descriptors and connections are counted, and memory (RSS, without
+garbage) is read. After the warm-up (the first quarter) none of the counts may grow, and memory may by less than 1 MB an hour, as far as the
+line shows that fits best. That is judged from 20 minutes of samples on: what a process happens to hold differs by more than such a slope in less.
+`make soak STORE=sqlite MINUTES=60` does the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests.chaos.ground import STORES
+from tests.soak.soak import Plan, soak
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", default="sqlite", choices=STORES)
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
+    parser.add_argument("--pace", type=float, default=40.0, help="runs started in a second (40)")
+    parser.add_argument("--every", type=float, default=15.0, help="seconds between two rests (15)")
+    parser.add_argument(
+        "--trace", action="store_true", help="tell in the end which lines allocated what has grown (slow)"
+    )
+    options = parser.parse_args(arguments)
+    plan = Plan(
+        store=options.store,
+        seconds=options.minutes * 60,
+        pace=options.pace,
+        every=options.every,
+        trace=options.trace,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so also wants nothing left
+    try:
+        report = asyncio.run(soak(plan, _say))
+    except pytest.skip.Exception as missing:
+        _say(f"this machine can't do it: {missing}")
+        return 2
+    except KeyboardInterrupt:
+        _say("stopped; no server is left")
+        return 130
+    for what in report.wrong:
+        _say(f"WRONG: {what}")
+    _say(json.dumps(report.figures()))
+    return 1 if report.wrong else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
