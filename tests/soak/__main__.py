@@ -1,7 +1,7 @@
 """The command: one worker process under a steady load, for an hour. Its last line is one JSON object; it fails if something grows.
 
 Every few seconds the load rests until nothing executes; then tasks, file descriptors and connections are counted, and memory (RSS, without
-garbage) is read. After the warm-up (the first quarter) none of the counts may grow, and memory may by less than 1 MB an hour, as far as the
+garbage) is read. After the warm-up (15 minutes, or the first half) none of the counts may grow, and memory may by less than 1 MB an hour, as far as the
 line shows that fits best. That is judged from 20 minutes of samples on: what a process happens to hold differs by more than such a slope in less.
 `make soak STORE=sqlite MINUTES=60` does the same.
 """

@@ -26,13 +26,14 @@ _KINDS_SHOWN: Final = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``seconds`` of load at ``pace`` runs a second, a rest ``every`` so many; the first part of it is ``warm_up``."""
+    """``seconds`` of load at ``pace`` runs a second, a rest ``every`` so many."""
 
     store: str
     seconds: float
     pace: float = 40.0
     every: float = 15.0
-    warm_up: float = 0.25
+    warm_up: float = 900.0
+    """Seconds, or the first half if that is less: pools get all of their threads, caches are filled."""
     trace: bool = False
     """Whether to tell in the end which lines allocated what is there now and was not after the warm-up."""
 
@@ -102,7 +103,7 @@ async def _in_turns(plan: Plan, load: Load, report: Report, tell: Callable[[str]
         await load.rest()
         sample = take(at)
         counts = ", ".join(f"{getattr(sample, name)} {name}" for name in SHOWN)
-        warm = at >= plan.seconds * plan.warm_up
+        warm = at >= min(plan.warm_up, plan.seconds / 2)
         tell(
             f"{at:6.0f} s: {load.runs} runs, {sample.memory / 1e6:.2f} MB, {counts}{'' if warm else ' (warming up)'}"
         )

@@ -25,7 +25,7 @@ async def test_a_process_under_a_steady_load_holds_no_more_than_before(
     await asyncio.to_thread(need, store)
     monkeypatch.setattr("stepflow.opened._PRUNE_EVERY", None)  # put back what the soak sets
 
-    report = await soak(Plan(store=store, seconds=SECONDS, every=1.0, warm_up=0.4), print)
+    report = await soak(Plan(store=store, seconds=SECONDS, every=1.0, warm_up=5.0), print)
 
     assert report.wrong == []
     assert report.runs > 100
