@@ -144,5 +144,6 @@ class Request {
 
 /** Milliseconds for which the server was asked to hold its answer back. */
 function heldFor(url: string): number {
-  return Number(/[?&]wait=(\d+)ms/.exec(url)?.[1] ?? 0);
+  const [, length = 0, unit] = /[?&]wait=(\d+)(ms|s)/.exec(url) ?? [];
+  return Number(length) * (unit === "s" ? 1000 : 1);
 }

@@ -12,7 +12,7 @@ import {
   useTriggerAndFollow,
 } from "@stepflow/react-native";
 import { Network, put } from "../phone/phone";
-import { ScriptedServer } from "../../../react/test/scripted-server";
+import { json, ScriptedServer } from "../../../react/test/scripted-server";
 
 const LONG = { timeout: 15_000 };
 let server: ScriptedServer;
@@ -151,6 +151,23 @@ test("a stream is renewed before it fills the memory, between two events: no gap
   expect(seen).toEqual(keys);
   expect(server.count("r1").opened).toBeGreaterThan(1);
   expect(server.count("r1").opened).toBeLessThan(5);
+});
+
+test("an answer that the server was asked to hold back is waited for", async () => {
+  const impatient = createNativeClient({
+    baseUrl: server.baseUrl,
+    apiKey: "sf_secret",
+    reachability,
+    timeout: 50,
+  });
+  server.get = (url, response) => {
+    expect(url).toBe("/runs/r1?wait=30s");
+    setTimeout(() => json(response, 200, { ...server.runOf("r1"), status: "completed", output: 7 }), 200);
+    return true;
+  };
+
+  expect(await impatient.waitForResult("r1")).toBe(7);
+  expect(server.requests).toHaveLength(1);
 });
 
 test("a refusal ends it, and says why", async () => {
