@@ -59,8 +59,8 @@ export function read(text: string | null): QueueContent {
   let found: Partial<QueueContent & { format: number }> | null;
   try {
     found = JSON.parse(text) as typeof found;
-  } catch (error) {
-    throw new QueueUnreadableError(text, error);
+  } catch (cause) {
+    throw new QueueUnreadableError(text, { cause });
   }
   const { format, pending, failed } = found ?? {};
   if (format !== FORMAT || !Array.isArray(pending) || !Array.isArray(failed)) {
@@ -103,8 +103,8 @@ export class QueueUnreadableError extends StepflowError {
 
   constructor(
     readonly text: string,
-    cause?: unknown,
+    options?: ErrorOptions,
   ) {
-    super("what is stored as the queue can't be read; look at `text`, then call clear()", {}, cause);
+    super("what is stored as the queue can't be read; look at `text`, then call clear()", {}, options);
   }
 }

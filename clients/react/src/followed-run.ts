@@ -1,15 +1,13 @@
 // FollowedRun: one run as all components see it, over one connection, which is there while anybody watches.
 
 import {
-  isEnded,
-  isOmitted,
+  applyEvent,
   type AccessToken,
   type ConnectionState,
   type Run,
   type StepflowClient,
   type StreamEvent,
 } from "@stepflow/client";
-import { afterEvent } from "./picture.js";
 
 /** How a run's connection is; `idle` if nobody watches it. */
 export type Connection = "idle" | ConnectionState;
@@ -129,7 +127,7 @@ export class FollowedRun {
       const events = this.client.streamRun(this.runId, { signal, lastEventId, accessToken, onConnection });
       for await (const event of events) {
         if (signal.aborted) return;
-        await this.take(event, signal);
+        this.take(event);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -143,16 +141,11 @@ export class FollowedRun {
     return typeof accessToken === "function" ? accessToken() : (accessToken ?? "");
   };
 
-  private async take(event: StreamEvent, signal: AbortSignal): Promise<void> {
+  private take(event: StreamEvent): void {
     this.arrived.push(event);
     if (this.arrived.length > 2 * MOST_EVENTS) this.arrived.splice(0, this.arrived.length - MOST_EVENTS);
-    let run = afterEvent(this.next.run, event);
-    if (run && isEnded(run) && isOmitted(run.output)) {
-      const accessToken = this.accessToken === undefined ? undefined : this.token;
-      run = await this.client.getRun(this.runId, { full: true, signal, accessToken });
-    }
-    if (signal.aborted) return;
-    this.change({ run });
+    const before = this.next.run;
+    this.change({ run: event.type === "run" ? event.run : before && applyEvent(before, event) });
     for (const listener of [...this.listeners]) {
       try {
         listener(event);

@@ -61,35 +61,33 @@ export function trigger(workflowId: string, input: unknown, options: TriggerOpti
     path: `/trigger/${segment(workflowId)}`,
     query: { runId, delay: duration(delay), queue, priority, tag: tagged(tags) },
     headers: idempotencyKey === undefined ? {} : { "Idempotency-Key": headerText(idempotencyKey) },
-    body: input === undefined ? null : input,
-    safe: runId !== undefined || idempotencyKey !== undefined,
+    body: input ?? null,
+    safe: true,
   };
 }
 
 export function notify(eventId: string, payload: unknown, { runId, id, once }: NotifyOptions): Call {
-  return {
-    method: "POST",
-    path: `/notify/${eventId.split("/").map(segment).join("/")}`,
-    query: { runId, id, once: once ? true : undefined },
-    body: payload === undefined ? null : payload,
-    safe: id !== undefined,
-  };
+  const path = `/notify/${eventId.split("/").map(segment).join("/")}`;
+  return { method: "POST", path, query: { runId, id, once }, body: payload ?? null, safe: true };
 }
 
 /** `wait`: milliseconds for which the server may hold the answer back while the run goes on. */
-export function getRun(runId: string, { wait = 0, full = false } = {}): Call {
-  const query = { wait: wait > 0 ? duration(wait) : undefined, full: full ? true : undefined };
-  return { method: "GET", path: pathOf(runId), query, safe: true, held: wait };
+export function getRun(
+  runId: string,
+  { wait = 0, full }: { wait?: number; full?: boolean | undefined } = {},
+): Call {
+  const query = { wait: wait > 0 ? duration(wait) : undefined, full };
+  return { ...read(pathOf(runId), query), held: wait };
 }
 
 export function listSteps(runId: string, cursor: string | null | undefined, limit: number | undefined): Call {
-  return { method: "GET", path: `${pathOf(runId)}/steps`, query: { cursor, limit }, safe: true };
+  return read(`${pathOf(runId)}/steps`, { cursor, limit });
 }
 
 export function listRuns(options: ListRunsOptions): Call {
   const { status, tags, createdAfter, createdBefore, workflowId, queue, parentId, cursor, limit } = options;
-  const query: Query = {
-    status: status === undefined || typeof status === "string" ? status : status.join(",") || undefined,
+  return read("/runs", {
+    status: status?.length ? status.toString() : undefined,
     workflowId,
     tag: tagged(tags),
     createdAfter: instant(createdAfter),
@@ -98,14 +96,13 @@ export function listRuns(options: ListRunsOptions): Call {
     parentId,
     cursor,
     limit,
-  };
-  return { method: "GET", path: "/runs", query, safe: true };
+  });
 }
 
 export function operation(
   runId: string,
-  name: "cancel" | "pause" | "resume" | "retry",
-  query: Query = {},
+  name: "cancel" | "pause" | "resume" | "retry" | "tokens",
+  query?: Query,
 ): Call {
   return { method: "POST", path: `${pathOf(runId)}/${name}`, query };
 }
@@ -117,26 +114,27 @@ export function deleteRun(runId: string): Call {
 /** One token more does no harm. */
 export function createRunToken(runId: string, { events = [], lifetime }: RunTokenOptions): Call {
   const body = { events, lifetime: duration(lifetime) };
-  return { method: "POST", path: `${pathOf(runId)}/tokens`, body, safe: true };
+  return { ...operation(runId, "tokens"), body, safe: true };
 }
 
-export const listWorkflows: Call = { method: "GET", path: "/workflows", safe: true };
+export const listWorkflows = read("/workflows");
 
 /** An unhealthy server answers, too, and is asked once. */
-export const health: Call = { method: "GET", path: "/health", once: true, answers: [200, 503] };
+export const health: Call = { ...read("/health"), once: true, answers: [200, 503] };
 
-export function streamRun(runId: string, cursor: string | undefined): Call {
-  return { ...streamed(cursor), path: `${pathOf(runId)}/stream` };
+/** `several`: on the path that serves any number of runs. */
+export function stream(runIds: Iterable<string>, several: boolean, cursor: string | undefined): Call {
+  const [runId = "", ...others] = runIds;
+  return {
+    ...(several ? read("/stream", { runId: [runId, ...others] }) : read(`${pathOf(runId)}/stream`)),
+    headers: cursor === undefined ? {} : { "Last-Event-ID": headerText(cursor) },
+    stream: true,
+    answers: [200, 204],
+  };
 }
 
-export function streamRuns(runIds: readonly string[], cursor: string | undefined): Call {
-  return { ...streamed(cursor), path: "/stream", query: { runId: runIds } };
-}
-
-function streamed(cursor: string | undefined): Omit<Call, "path"> {
-  const headers: Record<string, string> = { Accept: "text/event-stream" };
-  if (cursor !== undefined) headers["Last-Event-ID"] = headerText(cursor);
-  return { method: "GET", headers, safe: true, answers: [200, 204] };
+function read(path: string, query?: Query): Call {
+  return { method: "GET", path, query, safe: true };
 }
 
 function pathOf(runId: string): string {
@@ -151,7 +149,7 @@ function segment(id: string): string {
 
 function headerText(value: string): string {
   if (/^[\x20-\x7e]+$/.test(value)) return value;
-  throw new InputError(`${JSON.stringify(value)} can't travel in a header: printable ASCII can`);
+  throw new InputError(`${JSON.stringify(value)} is not printable ASCII, so it can't travel in a header`);
 }
 
 function duration(value: Duration | undefined): string | undefined {

@@ -2,16 +2,11 @@
 
 import * as calls from "./calls.js";
 import { credentialsOf, type AccessToken, type CredentialOptions } from "./credentials.js";
-import {
-  InputError,
-  ResultTimeoutError,
-  RunCancelledError,
-  RunFailedError,
-  RunPausedError,
-} from "./errors.js";
+import { InputError, ResultTimeoutError } from "./errors.js";
 import type { StreamEvent } from "./events.js";
 import { exchangeWith, type Exchange } from "./exchange.js";
 import { follow, type FollowOptions } from "./follow.js";
+import { whyNoResult } from "./outcome.js";
 import {
   isEnded,
   isOmitted,
@@ -28,8 +23,8 @@ import {
 } from "./records.js";
 import type { AnyRunId, EventPayload, InputOf, OutputOf, WorkflowId } from "./register.js";
 import { subscribe, type SubscribeOptions } from "./subscription.js";
-import { linked, now, pause, type Pause } from "./time.js";
-import { TokenManager } from "./tokens.js";
+import { rememberedTokens, type RunTokens } from "./run-tokens.js";
+import { deadlineFor, now, pause, type Pause } from "./time.js";
 import { fetchTransport, type Transport } from "./transport.js";
 
 /** Where the server is, who asks, and how patiently. All times are milliseconds. */
@@ -40,8 +35,8 @@ export interface StepflowClientOptions extends CredentialOptions {
   fetch?: typeof globalThis.fetch | undefined;
   /** Used in place of `fetch` altogether. */
   transport?: Transport | undefined;
-  /** Where tokens of runs are kept: in memory, unless you share or store them. */
-  tokens?: TokenManager | undefined;
+  /** Where tokens of runs are kept: in memory, unless you give a `TokenManager` that you share, or that stores and refreshes them. */
+  tokens?: RunTokens | undefined;
   /** A call is given up so long after it began, repetitions included: 30 s. */
   timeout?: number | undefined;
   /** Streams and waits that were connected once come back for so long: 5 minutes. `Infinity` is allowed. */
@@ -94,26 +89,25 @@ const HELD = 30_000;
 
 export class StepflowClient {
   /** The tokens of runs that this client started, and those that you give it. */
-  readonly tokens: TokenManager;
+  readonly tokens: RunTokens;
   private readonly exchange: Exchange;
   private readonly send: Exchange["send"];
-  private readonly random: () => number;
 
   /** No I/O. `InputError` for options that can't be used. */
   constructor(options: StepflowClientOptions) {
-    if (!options.baseUrl) throw new InputError("baseUrl is where the API is served");
-    this.tokens = options.tokens ?? new TokenManager();
-    this.random = options.random ?? random;
+    const { baseUrl, tokens = rememberedTokens() } = options;
+    if (!baseUrl) throw new InputError("baseUrl is where the API is served");
+    this.tokens = tokens;
     this.exchange = exchangeWith({
-      address: options.baseUrl.replace(/\/+$/, ""),
+      address: baseUrl.replace(/\/+$/, ""),
       transport: options.transport ?? fetchTransport(options.fetch),
-      credentials: credentialsOf(options, this.tokens),
+      credentials: credentialsOf(options, tokens),
       timeout: options.timeout ?? 30_000,
       patience: options.patience ?? 300_000,
       idleTimeout: options.idleTimeout ?? 60_000,
       attempts: options.attempts ?? 5,
       pause: options.pause ?? pause,
-      random: this.random,
+      random: options.random ?? random,
     });
     this.send = this.exchange.send;
   }
@@ -127,16 +121,18 @@ export class StepflowClient {
     workflowId: W,
     ...[input, options = {}]: InputArguments<W, calls.TriggerOptions & RequestOptions>
   ): Promise<TriggeredRun<W>> {
-    if (options.runId !== undefined && options.idempotencyKey !== undefined) {
+    const { runId, idempotencyKey, signal } = options;
+    if (runId !== undefined && idempotencyKey !== undefined)
       throw new InputError("give runId or idempotencyKey, not both");
-    }
-    const own = options.runId === undefined && options.idempotencyKey === undefined;
-    const keyed = own ? { ...options, idempotencyKey: this.newId() } : options;
-    const call = calls.trigger(workflowId, input, keyed);
-    const run = await this.send<TriggeredRun<W>>(call, { signal: options.signal });
-    if (this.exchange.settings.credentials.needsRunTokens && run.publicAccessToken) {
+    const own = runId === undefined && idempotencyKey === undefined;
+    const call = calls.trigger(
+      workflowId,
+      input,
+      own ? { ...options, idempotencyKey: this.newId() } : options,
+    );
+    const run = await this.send<TriggeredRun<W>>(call, { signal });
+    if (this.exchange.credentials.needsRunTokens && run.publicAccessToken)
       await this.tokens.set(run.runId, run.publicAccessToken, run.expiresAt);
-    }
     return own ? { ...run, created: true } : run; // an attempt of ours did start it, even if its answer was lost
   }
 
@@ -149,8 +145,7 @@ export class StepflowClient {
       workflowId,
       ...([input, options] as InputArguments<W, StartAndStreamOptions>),
     );
-    const { signal, onConnection } = options;
-    yield* this.streamRun<W>(runId, { signal, onConnection, lastEventId: "0" });
+    yield* this.streamRun<W>(runId, { ...options, lastEventId: "0" });
   }
 
   /** Send an event. `EventConflictError` if another was first (`once`), `OperationRefusedError` if its run has ended. */
@@ -169,7 +164,7 @@ export class StepflowClient {
     runId: AnyRunId<W>,
     options: GetRunOptions = {},
   ): Promise<Run<W>> {
-    return this.send(calls.getRun(runId, { full: options.full ?? false }), { ...options, runId });
+    return this.send(calls.getRun(runId, options), { ...options, runId });
   }
 
   /** The run once it has ended or is paused, whatever became of it. `ResultTimeoutError`: it goes on. */
@@ -177,18 +172,18 @@ export class StepflowClient {
     runId: AnyRunId<W>,
     options: WaitOptions = {},
   ): Promise<Run<W>> {
-    const { timeout = Infinity } = options;
-    const begun = now();
-    for (let patient: { patient?: true } = {}; ; patient = { patient: true }) {
-      const wait = Math.max(0, Math.min(HELD, timeout - (now() - begun)));
-      const call = { ...calls.getRun(runId, { wait }), ...patient };
+    const { timeout = Infinity, signal } = options;
+    const end = now() + timeout;
+    for (let patient: boolean | undefined; ; patient = true) {
       const asked = now();
+      const wait = Math.max(0, Math.min(HELD, end - asked));
+      const call = { ...calls.getRun(runId, { wait }), patient };
       const run = await this.send<Run<W>>(call, { ...options, runId });
       if (isEnded(run) || run.status === "paused") return run;
-      if (now() - begun >= timeout) throw new ResultTimeoutError(runId, timeout);
+      if (now() >= end) throw new ResultTimeoutError(runId, timeout);
       // A server that holds nothing back (it closes, or it can't) is not asked again at once.
-      const least = Math.min(1000, timeout - (now() - begun)) - (now() - asked);
-      if (least > 0) await this.exchange.settings.pause(least, options.signal);
+      const least = Math.min(asked + 1000, end) - now();
+      if (least > 0) await this.exchange.pause(least, signal);
     }
   }
 
@@ -198,9 +193,8 @@ export class StepflowClient {
     options: WaitOptions = {},
   ): Promise<OutputOf<W>> {
     const run: Run = await this.waitForRun(runId, options);
-    if (run.status === "failed") throw new RunFailedError(runId, run.error);
-    if (run.status === "cancelled") throw new RunCancelledError(runId);
-    if (run.status === "paused") throw new RunPausedError(runId, run.pauseReason);
+    const reason = whyNoResult(run);
+    if (reason) throw reason;
     const whole: Run = isOmitted(run.output) ? await this.getRun(runId, { ...options, full: true }) : run;
     // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion -- it is needed where Register is augmented
     return whole.output as OutputOf<W>;
@@ -255,26 +249,16 @@ export class StepflowClient {
     runId: AnyRunId<W>,
     options: SubscribeOptions<W>,
   ): () => void {
-    const controller = new AbortController();
-    const stop = (): void => {
-      controller.abort();
-    };
-    const unlink = linked(options.signal, stop);
-    const { accessToken, onConnection } = options;
-    const { signal } = controller;
-    void subscribe(this.streamRun<W>(runId, { accessToken, onConnection, signal }), options, signal).finally(
-      unlink,
-    );
-    return stop;
+    const { signal, end } = deadlineFor(options.signal);
+    const events = this.streamRun<W>(runId, { ...options, signal });
+    void subscribe(events, options, signal).finally(end);
+    return end;
   }
 
   // ------------------------------------------------------------------ operations: they need a secret key
   /** Ask the run to end: it cleans up. `force`: it is ended in the storage, at once. */
   cancelRun(runId: string, options: RequestOptions & { force?: boolean } = {}): Promise<RunState> {
-    return this.send(
-      calls.operation(runId, "cancel", { force: options.force === true ? true : undefined }),
-      options,
-    );
+    return this.send(calls.operation(runId, "cancel", { force: options.force }), options);
   }
 
   /** Nothing new starts in the run; steps that run are recorded. Events and timers are kept. */
@@ -304,18 +288,17 @@ export class StepflowClient {
 
   /** 128 random bits, from the environment's own source where it has one. */
   private newId(): string {
-    let id = "client-";
-    for (let part = 0; part < 4; part++) {
-      id += Math.floor(this.random() * 2 ** 32)
+    const { random } = this.exchange;
+    const words = [0, 0, 0, 0].map(() =>
+      Math.floor(random() * 2 ** 32)
         .toString(16)
-        .padStart(8, "0");
-    }
-    return id;
+        .padStart(8, "0"),
+    );
+    return `client-${words.join("")}`;
   }
 }
 
 function random(): number {
-  const source = globalThis.crypto as Crypto | undefined;
-  if (!source) return Math.random();
-  return (source.getRandomValues(new Uint32Array(1))[0] ?? 0) / 2 ** 32;
+  const [word] = (globalThis.crypto as Crypto | undefined)?.getRandomValues(new Uint32Array(1)) ?? [];
+  return word === undefined ? Math.random() : word / 2 ** 32;
 }

@@ -18,19 +18,16 @@ export interface Problem {
  */
 export class StepflowError extends Error {
   override name = "StepflowError";
-  readonly type: string;
-  readonly status: number;
-  readonly data: Readonly<Record<string, unknown>>;
+  declare readonly type: string;
+  declare readonly status: number;
+  declare readonly data: Readonly<Record<string, unknown>>;
 
-  constructor(message: string, problem: Partial<Problem> = {}, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.type = problem.type ?? "";
-    this.status = problem.status ?? 0;
-    this.data = problem.data ?? {};
+  constructor(message: string, problem: Partial<Problem> = {}, options?: ErrorOptions) {
+    super(message, options);
+    const { type = "", status = 0, data = {} } = problem;
+    Object.assign(this, { type, status, data });
     // What a server tells never replaces what an error has by itself.
-    for (const [name, value] of Object.entries(this.data)) {
-      if (!(name in this)) Object.defineProperty(this, name, { value });
-    }
+    for (const name in data) if (!(name in this)) Object.defineProperty(this, name, { value: data[name] });
   }
 }
 
@@ -113,11 +110,12 @@ export class RemoteError extends StepflowError {
 export class RunFailedError extends StepflowError {
   override name = "RunFailedError";
 
-  constructor(
-    readonly runId: string,
-    readonly failure: Failure | null,
-  ) {
-    super(`run ${runId} failed${failure ? `: ${failure.type}: ${failure.message}` : ""}`);
+  declare readonly runId: string;
+  declare readonly failure: Failure | null;
+
+  constructor(runId: string, failure: Failure | null) {
+    const why = failure ? `: ${failure.type}: ${failure.message}` : "";
+    super(`run ${runId} failed${why}`, { data: { runId, failure } });
   }
 }
 
@@ -125,8 +123,10 @@ export class RunFailedError extends StepflowError {
 export class RunCancelledError extends StepflowError {
   override name = "RunCancelledError";
 
-  constructor(readonly runId: string) {
-    super(`run ${runId} was cancelled`);
+  declare readonly runId: string;
+
+  constructor(runId: string) {
+    super(`run ${runId} was cancelled`, { data: { runId } });
   }
 }
 
@@ -134,11 +134,10 @@ export class RunCancelledError extends StepflowError {
 export class RunPausedError extends StepflowError {
   override name = "RunPausedError";
 
-  constructor(
-    readonly runId: string,
-    reason: string | null,
-  ) {
-    super(`run ${runId} is paused (${reason ?? "unknown reason"}); resume it, or cancel it`);
+  declare readonly runId: string;
+
+  constructor(runId: string, reason: string | null) {
+    super(`run ${runId} is paused (${reason ?? "unknown reason"}): resume or cancel it`, { data: { runId } });
   }
 }
 
@@ -146,11 +145,10 @@ export class RunPausedError extends StepflowError {
 export class ResultTimeoutError extends StepflowError {
   override name = "ResultTimeoutError";
 
-  constructor(
-    readonly runId: string,
-    milliseconds: number,
-  ) {
-    super(`run ${runId} did not end within ${milliseconds} ms; it goes on`);
+  declare readonly runId: string;
+
+  constructor(runId: string, milliseconds: number) {
+    super(`run ${runId} goes on after ${milliseconds} ms`, { data: { runId } });
   }
 }
 
@@ -189,14 +187,14 @@ export type ProblemType =
   | "internal-error";
 
 /** Errors that carry data of their own go by their slug, all others by their status: so a newer server's are told apart, too. */
-const byType: Readonly<Record<string, typeof StepflowError>> = {
-  "payload-too-large": PayloadTooLargeError,
-  "run-not-found": RunNotFoundError,
-  "unknown-workflow": UnknownWorkflowError,
-  "run-conflict": RunConflictError,
-  "event-conflict": EventConflictError,
-  "operation-refused": OperationRefusedError,
-} satisfies Partial<Record<ProblemType, typeof StepflowError>>;
+const byType = new Map<string, typeof StepflowError>([
+  ["payload-too-large", PayloadTooLargeError],
+  ["run-not-found", RunNotFoundError],
+  ["unknown-workflow", UnknownWorkflowError],
+  ["run-conflict", RunConflictError],
+  ["event-conflict", EventConflictError],
+  ["operation-refused", OperationRefusedError],
+] satisfies [ProblemType, typeof StepflowError][]);
 
 const byStatus: Readonly<Record<number, typeof StepflowError>> = {
   400: InputError,
@@ -212,27 +210,26 @@ const byStatus: Readonly<Record<number, typeof StepflowError>> = {
 export function readProblem(status: number, body: string, retryAfter?: number): Problem {
   let members: Record<string, unknown> = {};
   try {
-    const found: unknown = JSON.parse(body);
-    if (typeof found === "object" && found !== null && !Array.isArray(found)) members = { ...found };
+    members = { ...(JSON.parse(body) as object) };
   } catch {
     // Not JSON: a proxy's page, which says no more than its status.
   }
-  const { type, title, detail, ...rest } = members;
-  const { status: _ignored, ...data } = rest;
+  const { type, title, detail, status: _, ...data } = members;
   return {
-    type: typeof type === "string" ? type : "",
-    title: typeof title === "string" ? title : `HTTP status ${status}`,
+    type: textOr("", type),
+    title: textOr(`HTTP status ${status}`, title),
     status,
-    detail: typeof detail === "string" ? detail : "",
+    detail: textOr("", detail),
     data: retryAfter === undefined ? data : { retryAfter, ...data },
   };
 }
 
+function textOr(otherwise: string, value: unknown): string {
+  return typeof value === "string" ? value : otherwise;
+}
+
 /** The error that a document stands for. */
 export function errorOf(problem: Problem): StepflowError {
-  const Kind =
-    (Object.hasOwn(byType, problem.type) ? byType[problem.type] : undefined) ??
-    byStatus[problem.status] ??
-    RemoteError;
+  const Kind = byType.get(problem.type) ?? byStatus[problem.status] ?? RemoteError;
   return new Kind(problem.detail || problem.title, problem);
 }

@@ -107,8 +107,6 @@ export type StreamEvent<W extends WorkflowId = WorkflowId> =
   | StepRetry
   | Log;
 
-type Picture = Omit<Run, "status"> & { status: RunStatus };
-
 /**
  * The run after the event. Pure: neither is changed, and what the event does not touch is the same object as before.
  * For an event of an unknown type the run itself is returned.
@@ -119,68 +117,82 @@ export function applyEvent<W extends WorkflowId>(run: Run<W>, event: StreamEvent
   return change ? { ...run, ...change } : run;
 }
 
-function changeOf(run: Picture, event: Exclude<StreamEvent, RunSnapshot>): Partial<Picture> | undefined {
+type Picture = Omit<Run, "status"> & { status: RunStatus };
+type Change = Partial<Picture>;
+
+function changeOf(run: Picture, event: Exclude<StreamEvent, RunSnapshot>): Change | undefined {
+  const { at } = event;
   switch (event.type) {
     case "step:start":
-      return { steps: withStep(run.steps, event, { status: "running", startedAt: event.at }) };
+      return stepped(run, event, { status: "running", startedAt: at });
     case "step:retry":
-      return { steps: withStep(run.steps, event, { status: "retrying", error: event.error }) };
+      return stepped(run, event, { status: "retrying", error: event.error });
     case "step:complete":
-      return {
-        steps: withStep(run.steps, event, {
-          status: "completed",
-          result: event.result,
-          error: null,
-          endedAt: event.at,
-        }),
-      };
+      return stepped(run, event, { status: "completed", result: event.result, error: null, endedAt: at });
     case "step:failed":
-      return {
-        steps: withStep(run.steps, event, { status: "failed", error: event.error, endedAt: event.at }),
-      };
+      return stepped(run, event, { status: "failed", error: event.error, endedAt: at });
     case "run:suspended":
-      return { status: "suspended", wakeAt: event.wakeAt, waits: event.waits };
+      return waiting(run.steps, event.waits, { status: "suspended", wakeAt: event.wakeAt });
     case "run:resumed":
-      return { ...going, status: "running", startedAt: run.startedAt ?? event.at };
+      return going(run.steps, { status: "running", startedAt: run.startedAt ?? at });
     case "run:retrying":
-      return event.error
-        ? { status: "suspended", wakeAt: event.wakeAt }
-        : { ...going, status: "queued", attempt: event.attempt, error: null, output: null, endedAt: null };
+      return event.error ? { status: "suspended", wakeAt: event.wakeAt } : again(run.steps, event.attempt);
     case "run:paused":
       return { status: "paused", pauseReason: event.reason, pauseDetail: event.detail };
     case "run:continued":
-      return { ...going, steps: [], stepsOmitted: 0 };
+      return going([], { stepsOmitted: 0 });
     case "execution:complete":
-      return { ...ended(event.at, run.steps), status: "completed", output: event.data };
+      return going(run.steps, { status: "completed", output: event.data, endedAt: at });
     case "execution:failed":
-      return { ...ended(event.at, run.steps), status: "failed", error: event.error };
+      return going(run.steps, { status: "failed", error: event.error, endedAt: at });
     case "execution:cancelled":
-      return { ...ended(event.at, run.steps), status: "cancelled" };
+      return going(run.steps, { status: "cancelled", endedAt: at });
     default:
       return undefined;
   }
 }
 
-const going = { wakeAt: null, waits: [] as Wait[], pauseReason: null, pauseDetail: "" };
-
-function ended(at: string, steps: Step[]): Partial<Picture> {
-  return { ...going, endedAt: at, steps: steps.filter((step) => step.status !== "waiting") };
+/** It begins anew; what succeeded in it is not done again. */
+function again(steps: Step[], attempt: number): Change {
+  const succeeded = steps.filter(({ status }) => status === "completed");
+  return going(succeeded, { status: "queued", attempt, error: null, output: null, endedAt: null });
 }
 
-function withStep(steps: Step[], event: OfStep<string>, change: Partial<Step>): Step[] {
-  const before = steps.find((step) => step.key === event.key);
-  const step: Step = {
-    key: event.key,
-    name: event.stepName,
-    kind: "step",
-    status: "running",
-    result: null,
-    error: null,
-    startedAt: null,
-    endedAt: null,
-    ...before,
-    ...change,
-    attempts: event.attempt,
-  };
-  return before ? steps.map((each) => (each === before ? step : each)) : [...steps, step];
+/** It waits for nothing, and nothing holds it. */
+function going(steps: Step[], change: Change): Change {
+  return waiting(steps, [], { wakeAt: null, pauseReason: null, pauseDetail: "", ...change });
 }
+
+/** It waits for these events. As in a snapshot, each is a step as well, the last ones; children are steps already. */
+function waiting(steps: Step[], waits: Wait[], change: Change): Change {
+  const others = steps.filter(({ status }) => status !== "waiting");
+  const awaited = waits.filter(({ eventId }) => !eventId.startsWith("run/"));
+  const added = awaited.map(({ eventId, name }): Step => ({
+    ...BLANK,
+    key: `${eventId}~waiting`,
+    name: name || eventId,
+    kind: "event",
+    status: "waiting",
+  }));
+  return { ...change, waits, steps: [...others, ...added] };
+}
+
+function stepped(
+  { steps }: Picture,
+  { key, stepName: name, attempt: attempts }: OfStep<string>,
+  change: Partial<Step>,
+): Change {
+  const known = new Map(steps.map((step) => [step.key, step]));
+  known.set(key, { ...BLANK, key, name, ...known.get(key), ...change, attempts });
+  return { steps: [...known.values()] };
+}
+
+const BLANK = {
+  kind: "step",
+  status: "running",
+  result: null,
+  error: null,
+  attempts: 1,
+  startedAt: null,
+  endedAt: null,
+} as const;

@@ -1,33 +1,28 @@
 // Exchange: a call becomes an answer or one of our errors, repeated where that is safe and worth it.
 
 import type { Concerned, Credentials } from "./credentials.js";
-import {
-  errorOf,
-  readProblem,
-  RemoteError,
-  ServerUnavailableError,
-  type Problem,
-  type StepflowError,
-} from "./errors.js";
-import { deadlineFor, now, reasonOf, type Deadline, type Pause } from "./time.js";
+import { errorOf, readProblem, RemoteError, ServerUnavailableError, UnauthenticatedError } from "./errors.js";
+import { deadlineFor, now, reasonOf, type Pause } from "./time.js";
 import type { Transport, TransportResponse } from "./transport.js";
 
 export type Query = Record<string, string | number | boolean | readonly string[] | null | undefined>;
 
 /**
  * One request as it is meant. `safe`: to do it twice is the same as once. `held`: milliseconds that the server may take on purpose.
- * `patient` calls are repeated for as long as the client's patience lasts, those that are `once` never.
+ * `patient` calls are repeated for as long as the client's patience lasts, those that are `once` never. `stream`: the answer is read
+ * while it comes.
  */
 export interface Call {
   method: "GET" | "POST" | "DELETE";
   path: string;
-  query?: Query;
+  query?: Query | undefined;
   headers?: Record<string, string>;
   body?: unknown;
   safe?: boolean;
   held?: number;
-  patient?: boolean;
+  patient?: boolean | undefined;
   once?: boolean;
+  stream?: boolean;
   answers?: readonly number[];
 }
 
@@ -48,22 +43,16 @@ export interface Settings {
   random: () => number;
 }
 
-export interface Exchange {
-  settings: Settings;
-  /** The call's value, out of the answer's JSON. */
+export interface Exchange extends Settings {
+  /** The call's value, out of the answer's JSON; attempted as often as it takes. */
   send: <T>(call: Call, options?: CallOptions) => Promise<T>;
   /**
-   * An answer of a status that the call knows, its body unread. Where a credential is refused that can be renewed, it is, once;
-   * `expired`: that it was refused is known already.
+   * One attempt: the value, or of a `stream` the answer, its body unread. Where a credential is refused that can be renewed, it is,
+   * once; `expired`: that it was refused is known already.
    */
-  open: (
-    call: Call,
-    options: CallOptions,
-    deadline: Deadline,
-    expired?: boolean,
-  ) => Promise<TransportResponse>;
+  attempt: <T>(call: Call, options: CallOptions, signal: AbortSignal, expired?: boolean) => Promise<T>;
   /** What the transport does; where it fails: the caller's own abort, or a server that can't be reached. */
-  reached: <T>(work: Promise<T>, options: CallOptions, deadline: Deadline) => Promise<T>;
+  reached: <T>(work: Promise<T>, options: CallOptions) => Promise<T>;
   /** Milliseconds until the next attempt: growing, scattered, and never fewer than the server wants. */
   backOff: (attempt: number, error: unknown, least?: number) => number;
 }
@@ -71,25 +60,32 @@ export interface Exchange {
 export function exchangeWith(settings: Settings): Exchange {
   const { address, credentials, random } = settings;
 
-  const reached: Exchange["reached"] = async (work, { signal }, deadline) => {
+  const reached: Exchange["reached"] = async (work, { signal }) => {
     try {
       return await work;
-    } catch (error) {
+    } catch (cause) {
       if (signal?.aborted) throw reasonOf(signal);
-      const why = deadline.timedOut() ? "it took too long" : String(error);
-      throw new ServerUnavailableError(`no answer from ${address}: ${why}`, {}, error);
+      throw new ServerUnavailableError(`no answer from ${address}: ${String(cause)}`, {}, { cause });
     }
   };
 
-  const open: Exchange["open"] = async (call, options, deadline, expired) => {
-    let refusal: StepflowError | undefined = expired ? errorOf(EXPIRED) : undefined;
+  const attempt = async (
+    call: Call,
+    options: CallOptions,
+    signal: AbortSignal,
+    expired = false,
+  ): Promise<unknown> => {
+    let refusal: Error | undefined = expired
+      ? new UnauthenticatedError("the token has expired", EXPIRED)
+      : undefined;
     for (;;) {
-      const credential = await credentials.headers(options, !!refusal);
-      if (!credential) throw refusal ?? errorOf(EXPIRED);
-      const response = await reached(ask(settings, call, credential, deadline.signal), options, deadline);
+      const credential = await credentials.headers(options, refusal);
+      const response = await reached(ask(settings, call, credential, signal), options);
       const { status } = response;
-      if ((call.answers ?? [200]).includes(status)) return response;
-      const body = await reached(response.text(), options, deadline);
+      const isAnswer = (call.answers ?? [200]).includes(status);
+      if (isAnswer && call.stream) return response;
+      const body = await reached(response.text(), options);
+      if (isAnswer) return parsed(body, "the answer is not JSON; does baseUrl lead to a Stepflow API?");
       const error = errorOf(readProblem(status, body, seconds(response.header("retry-after"))));
       if (status !== 401 || refusal) throw error;
       refusal = error;
@@ -97,9 +93,9 @@ export function exchangeWith(settings: Settings): Exchange {
   };
 
   const exchange: Exchange = {
-    settings,
+    ...settings,
     reached,
-    open,
+    attempt: attempt as Exchange["attempt"],
     send: (call, options = {}) => send(exchange, call, options),
     backOff(attempt, error, least = 0) {
       const told = error instanceof ServerUnavailableError ? (error.retryAfter ?? 0) * 1000 : 0;
@@ -109,23 +105,17 @@ export function exchangeWith(settings: Settings): Exchange {
   return exchange;
 }
 
-const EXPIRED: Problem = {
-  type: "unauthenticated",
-  title: "the token has expired, and there is no fresh one",
-  status: 401,
-  detail: "",
-  data: {},
-};
+/** The refusal that a stream tells of in its middle. */
+const EXPIRED = { type: "unauthenticated", status: 401 };
 
 async function send<T>(exchange: Exchange, call: Call, options: CallOptions): Promise<T> {
-  const { timeout, patience, attempts, pause } = exchange.settings;
+  const { timeout, patience, attempts, pause } = exchange;
   const end = now() + (call.patient ? patience : timeout) + (call.held ?? 0);
   for (let attempt = 1; ; attempt++) {
     const deadline = deadlineFor(options.signal);
-    deadline.within(Math.max(end - now(), 1));
+    deadline.within(end - now());
     try {
-      const response = await exchange.open(call, options, deadline);
-      return parsed(await exchange.reached(response.text(), options, deadline)) as T;
+      return await exchange.attempt<T>(call, options, deadline.signal);
     } catch (error) {
       const again = !call.once && (call.patient ?? attempt < attempts);
       const wait = exchange.backOff(attempt, error);
@@ -139,15 +129,24 @@ async function send<T>(exchange: Exchange, call: Call, options: CallOptions): Pr
 
 function ask(
   { address, transport }: Settings,
-  { method, path, query, headers: more, body: value }: Call,
+  { method, path, query, headers, body: value, stream = false }: Call,
   credential: Record<string, string>,
   signal: AbortSignal,
 ): Promise<TransportResponse> {
-  const headers: Record<string, string> = { Accept: "application/json", ...credential, ...more };
-  const body = value === undefined ? undefined : JSON.stringify(value);
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const stream = headers["Accept"] !== "application/json";
-  return transport({ method, url: address + path + written(query), headers, body, signal, stream });
+  const body = JSON.stringify(value) as string | undefined;
+  return transport({
+    method,
+    url: address + path + written(query),
+    headers: {
+      Accept: stream ? "text/event-stream" : "application/json",
+      ...(body && { "Content-Type": "application/json" }),
+      ...credential,
+      ...headers,
+    },
+    body,
+    signal,
+    stream,
+  });
 }
 
 /** Whether what failed may go well the next time, and may be asked for again. */
@@ -155,24 +154,26 @@ export function isWorthRepeating(call: Call, error: unknown): boolean {
   if (!(error instanceof ServerUnavailableError)) return false;
   const { type, status } = error;
   // Refusals that come before anything is done: even what must not be done twice may be tried again.
-  if (status === 429 || ["too-many-requests", "too-many-streams", "closing", "not-open"].includes(type))
-    return true;
+  if (status === 429 || ["too-many-streams", "closing", "not-open"].includes(type)) return true;
   return !!call.safe && (!status || status > 501);
 }
 
-/** A query as it is written; what is undefined or null is left out. */
+/** A query as it is written; what is undefined, null or false is left out. */
 function written(query: Query = {}): string {
   const pairs = Object.entries(query).flatMap(([name, value]) =>
-    [value ?? []].flat().map((each) => `${name}=${encodeURIComponent(each as string)}`),
+    [value === false ? [] : (value ?? [])]
+      .flat()
+      .map((each) => `${name}=${encodeURIComponent(each as string)}`),
   );
   return pairs.length ? `?${pairs.join("&")}` : "";
 }
 
-function parsed(body: string): unknown {
+/** The value of what a server sent; `complaint` is what the error says if it is none. */
+export function parsed(text: string, complaint: string): unknown {
   try {
-    return JSON.parse(body);
-  } catch (error) {
-    throw new RemoteError("the answer is not JSON; does baseUrl lead to a Stepflow API?", {}, error);
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new RemoteError(complaint, {}, { cause });
   }
 }
 

@@ -8,6 +8,7 @@ export { applyEvent } from "./events.js";
 export type * from "./events.js";
 export * from "./client.js";
 export * from "./tokens.js";
+export type { MaybePromise, RunTokens, StoredToken } from "./run-tokens.js";
 export * from "./transport.js";
 export type { AccessToken, CredentialOptions } from "./credentials.js";
 export type { Duration, ListRunsOptions, NotifyOptions, RunTokenOptions, TriggerOptions } from "./calls.js";

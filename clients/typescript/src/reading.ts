@@ -1,9 +1,9 @@
 // Reading: what a stream's pieces mean to its reader, and from where it goes on once it was cut. Pure.
 
-import { RemoteError } from "./errors.js";
 import type { StreamEvent } from "./events.js";
+import { parsed } from "./exchange.js";
 import { isEnded } from "./records.js";
-import { Parser } from "./sse.js";
+import { parserFrom } from "./sse.js";
 
 const MOST_TOLD = 10_000;
 
@@ -20,29 +20,35 @@ export interface Reading {
   progress: boolean;
   /** Whether every run has ended, and that was told. */
   isOver: () => boolean;
-  /** A new answer begins: half an event that came of the former one is void. */
-  connected: () => void;
+  /** There was a connection. */
+  isKnown: boolean;
+  /** A new answer begins: half an event that came of the former one is void. `isLast`: nothing comes of it, nor ever will. */
+  connected: (isLast: boolean) => void;
   /** Go on without a run that is gone, if its end was told and others are left; false if its end was not: then that is news. */
   leaveOut: (runId: string) => boolean;
   /** The events in this piece, each once; noted when it is taken, so that none is lost with a reader who leaves. */
   take: (piece: string) => Generator<StreamEvent>;
 }
 
-export function readingOf(runIds: readonly string[], cursor: string | undefined): Reading {
-  const ended = new Set<string>();
+export function readingOf(ids: readonly string[], cursor: string | undefined): Reading {
+  const runIds = new Set(ids);
+  const going = new Set(ids);
   const isNews = noveltyFilter();
-  let parser = new Parser();
+  let parser = parserFrom();
   const reading: Reading = {
-    runIds: new Set(runIds),
+    runIds,
     cursor,
     retry: 1000,
     expired: false,
     progress: false,
-    isOver: () => [...reading.runIds].every((runId) => ended.has(runId)),
-    leaveOut: (runId) => reading.runIds.size > 1 && ended.has(runId) && reading.runIds.delete(runId),
-    connected() {
+    isOver: () => !going.size,
+    leaveOut: (runId) => runIds.size > 1 && !going.has(runId) && runIds.delete(runId),
+    isKnown: false,
+    connected(isLast) {
+      reading.isKnown = true;
       reading.expired = reading.progress = false;
-      parser = new Parser(reading.cursor);
+      if (isLast) going.clear();
+      parser = parserFrom(reading.cursor);
     },
     *take(piece) {
       const messages = parser.feed(piece);
@@ -53,11 +59,11 @@ export function readingOf(runIds: readonly string[], cursor: string | undefined)
           return;
         }
         reading.cursor = id || reading.cursor;
-        const event = read(data);
+        const event = parsed(data, "an event of the stream is not JSON") as StreamEvent;
         if (!isNews(event)) continue;
         reading.progress = true;
         const isEnd = event.type.startsWith("execution:") || (event.type === "run" && isEnded(event.run));
-        ended[isEnd ? "add" : "delete"](event.runId);
+        going[isEnd ? "delete" : "add"](event.runId);
         yield event;
         if (reading.isOver()) return;
       }
@@ -71,30 +77,20 @@ export function readingOf(runIds: readonly string[], cursor: string | undefined)
  * has passed it: from there on no server tells it any more.
  */
 function noveltyFilter(): (event: StreamEvent) => boolean {
-  const told = new Map<string, string>(); // what was told, and of which run and step
+  const told = new Map<string, Map<string, number>>(); // of which run and step, and how far it had come
   return (event) => {
     const { type, runId } = event;
-    const key = "key" in event ? event.key : undefined;
+    const steps = told.get(runId) ?? new Map<string, number>();
     if (type === "step:start" || type === "step:retry") {
-      const fact = JSON.stringify([runId, key, event.attempt, type]);
-      if (told.has(fact)) return false;
-      if (told.size > MOST_TOLD) told.clear();
-      told.set(fact, JSON.stringify([runId, key]));
-    } else if (key !== undefined || /^run(:retrying|:continued)?$/.test(type)) {
-      const passed = JSON.stringify(key === undefined ? [runId] : [runId, key]);
-      for (const [fact, about] of told) {
-        if (about === passed || (key === undefined && about.startsWith(passed.slice(0, -1) + ",")))
-          told.delete(fact);
-      }
-    }
+      const progress = 2 * event.attempt + Number(type === "step:retry");
+      if (progress <= (steps.get(event.key) ?? 0)) return false;
+      if (steps.size > MOST_TOLD) steps.clear();
+      told.set(runId, steps.set(event.key, progress));
+    } else if ("key" in event) steps.delete(event.key);
+    else if (BEGINNINGS.includes(type)) told.delete(runId);
     return true;
   };
 }
 
-function read(data: string): StreamEvent {
-  try {
-    return JSON.parse(data) as StreamEvent;
-  } catch (error) {
-    throw new RemoteError("an event of the stream is not JSON", {}, error);
-  }
-}
+/** What begins here, or is taken over by another worker, counts its steps' attempts anew. */
+const BEGINNINGS = ["run", "run:resumed", "run:retrying", "run:continued"];

@@ -131,15 +131,11 @@ export interface WorkflowInfo {
 
 /** Whether the run has come to its end. */
 export function isEnded(run: { status: string }): boolean {
-  return run.status === "completed" || run.status === "failed" || run.status === "cancelled";
+  return ["completed", "failed", "cancelled"].includes(run.status);
 }
 
 /** Whether the value was left out for its size. */
 export function isOmitted(value: unknown): value is Omitted {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    Object.keys(value).length === 1 &&
-    typeof (value as Partial<Omitted>).omitted === "number"
-  );
+  const omitted = value as Partial<Omitted> | null | undefined;
+  return typeof omitted?.omitted === "number" && Object.keys(omitted).length === 1;
 }

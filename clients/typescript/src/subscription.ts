@@ -1,8 +1,8 @@
 // Subscription: a run's stream as callbacks, with the picture of the run that it adds up to.
 
-import { RunCancelledError, RunFailedError } from "./errors.js";
 import { applyEvent, type StreamEvent } from "./events.js";
 import type { FollowOptions } from "./follow.js";
+import { whyNoResult } from "./outcome.js";
 import { isEnded, type Run, type Step } from "./records.js";
 import type { OutputOf, WorkflowId } from "./register.js";
 
@@ -26,66 +26,50 @@ export type SubscribeOptions<W extends WorkflowId = WorkflowId> = RunHandlers<W>
 /** Tells the handlers of the events, until the stream ends or `signal` is aborted: from then on, of nothing. */
 export async function subscribe<W extends WorkflowId>(
   events: AsyncIterable<StreamEvent<W>>,
-  handlers: RunHandlers<W>,
+  { onUpdate, onStepComplete, onComplete, onError, onEvent }: RunHandlers<W>,
   signal: AbortSignal,
 ): Promise<void> {
-  const picture = new Picture<W>(handlers, signal);
-  try {
-    for await (const event of events) picture.take(event);
-  } catch (error) {
-    if (!signal.aborted) picture.fail(error);
-  }
-}
+  const told = new Set<string>();
+  let run: Run<W> | undefined;
 
-class Picture<W extends WorkflowId> {
-  private run: Run<W> | undefined;
-  private readonly told = new Set<string>();
-
-  constructor(
-    private readonly handlers: RunHandlers<W>,
-    private readonly signal: AbortSignal,
-  ) {}
-
-  take(event: StreamEvent<W>): void {
-    const { onEvent, onUpdate } = this.handlers;
-    const before = this.run;
-    this.tell(onEvent, event);
-    if (event.type === "run") this.run = event.run;
-    else if (before) this.run = applyEvent(before, event);
-    if (event.type === "run:continued") this.told.clear();
-    if (!this.run || this.run === before) return;
-    this.tell(onUpdate, this.run);
-    for (const step of this.run.steps) this.takeStep(step);
-    if (isEnded(this.run) && !(before && isEnded(before))) this.end(this.run);
-  }
-
-  /** The stream failed. Where nobody listens for that, it is thrown where nobody catches it. */
-  fail(error: unknown): void {
-    const { onError = report } = this.handlers;
-    this.tell(onError, error instanceof Error ? error : new Error(String(error)));
-  }
-
-  private takeStep(step: Step): void {
-    if (step.status !== "completed" || this.told.has(step.key)) return;
-    this.told.add(step.key);
-    this.tell(this.handlers.onStepComplete, step);
-  }
-
-  private end(run: Run<W>): void {
-    const { onComplete, onError } = this.handlers;
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion -- it is needed where Register is augmented
-    if (run.status === "completed") this.tell(onComplete, run.output as OutputOf<W>);
-    else if (run.status === "failed") this.tell(onError, new RunFailedError(run.id, run.error));
-    else this.tell(onError, new RunCancelledError(run.id));
-  }
-
-  private tell<T>(handler: ((value: T) => void) | undefined, value: T): void {
-    if (!handler || this.signal.aborted) return;
+  const tell = <T>(handler: ((value: T) => void) | undefined, value: T): void => {
+    if (signal.aborted) return;
     try {
-      handler(value);
+      handler?.(value);
     } catch (error) {
       report(error);
     }
+  };
+
+  const tellOf = (changed: Run<W>): void => {
+    tell(onUpdate, changed);
+    for (const step of changed.steps) {
+      if (step.status !== "completed" || told.has(step.key)) continue;
+      told.add(step.key);
+      tell(onStepComplete, step);
+    }
+  };
+
+  const tellEnd = (ended: Run<W>): void => {
+    const reason = whyNoResult(ended);
+    if (reason) tell(onError, reason);
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-assertion -- it is needed where Register is augmented
+    else tell(onComplete, ended.output as OutputOf<W>);
+  };
+
+  try {
+    for await (const event of events) {
+      const before = run;
+      tell(onEvent, event);
+      run = event.type === "run" ? event.run : before && applyEvent(before, event);
+      if (event.type === "run:continued") told.clear();
+      if (!run || run === before) continue;
+      tellOf(run);
+      if (isEnded(run) && !(before && isEnded(before))) tellEnd(run);
+    }
+  } catch (error) {
+    // Where nobody listens for that, it is thrown where nobody catches it.
+    tell(onError ?? report, error instanceof Error ? error : new Error(String(error)));
   }
 }
 

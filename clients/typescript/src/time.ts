@@ -8,15 +8,14 @@ export type Pause = (milliseconds: number, signal?: AbortSignal) => Promise<void
 
 export const pause: Pause = (milliseconds, signal) =>
   new Promise((resolve, reject) => {
-    const end = linked(signal, () => {
+    const timer = setTimeout(() => {
+      unlink();
+      resolve();
+    }, milliseconds);
+    const unlink = linked(signal, () => {
       clearTimeout(timer);
       reject(reasonOf(signal));
     });
-    const timer = setTimeout(() => {
-      end();
-      resolve();
-    }, milliseconds);
-    if (signal?.aborted) clearTimeout(timer);
   });
 
 /** Calls `stop` when the signal is aborted, now if it is; what it returns unlinks them. */
@@ -28,24 +27,21 @@ export function linked(signal: AbortSignal | undefined, stop: () => void): () =>
 
 /** Why a signal was aborted; environments without reasons get the customary error. */
 export function reasonOf(signal: AbortSignal | undefined): Error {
-  const error = new Error("the operation was aborted");
-  error.name = "AbortError";
-  return (signal?.reason as Error | undefined) ?? error;
+  const customary = Object.assign(new Error("the operation was aborted"), { name: "AbortError" });
+  return (signal?.reason as Error | undefined) ?? customary;
 }
 
 /** A piece of work's limits: its signal is aborted with the caller's, or when the time is up. */
 export interface Deadline {
   signal: AbortSignal;
   /** From now on so many milliseconds are left; `Infinity`: no limit. */
-  within(milliseconds: number): void;
+  within: (milliseconds: number) => void;
   /** Over: whatever still goes on is aborted, and nothing is held any more. */
-  end(): void;
-  timedOut(): boolean;
+  end: () => void;
 }
 
 export function deadlineFor(outer: AbortSignal | undefined): Deadline {
   const controller = new AbortController();
-  let timedOut = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const abort = (): void => {
     controller.abort();
@@ -53,15 +49,12 @@ export function deadlineFor(outer: AbortSignal | undefined): Deadline {
   const unlink = linked(outer, abort);
   return {
     signal: controller.signal,
-    timedOut: () => timedOut,
     within(milliseconds) {
       clearTimeout(timer);
-      if (milliseconds < 2 ** 31) {
-        timer = setTimeout(() => {
-          timedOut = true;
-          abort();
-        }, milliseconds);
-      }
+      if (milliseconds >= 2 ** 31) return; // longer than a timer can be: as good as no limit
+      timer = setTimeout(() => {
+        controller.abort(new Error("it took too long"));
+      }, milliseconds);
     },
     end() {
       clearTimeout(timer);

@@ -1,13 +1,12 @@
 // Tokens: the right to watch a run, kept for each run: in memory or in a storage of yours, dropped when it expires, refreshed on demand.
 
-/** A value, or a promise of it. */
-export type MaybePromise<T> = T | Promise<T>;
-
-/** A run token with its expiry (RFC 3339); null if that is unknown. */
-export interface StoredToken {
-  token: string;
-  expiresAt: string | null;
-}
+import {
+  isExpired,
+  rememberedTokens,
+  type MaybePromise,
+  type RunTokens,
+  type StoredToken,
+} from "./run-tokens.js";
 
 /** Where tokens are kept. `localStorage`, `sessionStorage` and React Native's `AsyncStorage` fit as they are. */
 export interface TokenStorage {
@@ -27,31 +26,25 @@ export interface TokenManagerOptions {
 }
 
 /** Keeps run tokens. Share one between clients, and hand it to `StepflowClient` as `tokens`. */
-export class TokenManager {
-  private readonly storage: TokenStorage;
-  private readonly prefix: string;
-  private readonly now: () => number;
+export class TokenManager implements RunTokens {
+  private readonly kept: Omit<RunTokens, "refresh">;
   private readonly fetchFresh: TokenManagerOptions["refresh"];
   private readonly refreshing = new Map<string, Promise<string | null>>();
 
   constructor(options: TokenManagerOptions = {}) {
-    this.now = options.now ?? Date.now;
-    this.storage = options.storage ?? memory(this.now);
-    this.prefix = options.prefix ?? "stepflow:token:";
-    this.fetchFresh = options.refresh;
+    const { storage, prefix = "stepflow:token:", refresh, now = Date.now } = options;
+    this.kept = storage ? storedTokens(storage, prefix, now) : rememberedTokens(now);
+    this.fetchFresh = refresh;
   }
 
   /** Keep the run's token, in place of the one before. */
   async set(runId: string, token: string, expiresAt: string | null = null): Promise<void> {
-    await this.storage.setItem(this.prefix + runId, JSON.stringify({ token, expiresAt }));
+    await this.kept.set(runId, token, expiresAt);
   }
 
   /** The run's token while it is valid. One that has expired is dropped, and refreshed if there is a way to; null if there is none. */
   async get(runId: string): Promise<string | null> {
-    const stored = read(await this.storage.getItem(this.prefix + runId));
-    if (stored && !isExpired(stored, this.now())) return stored.token;
-    if (stored) await this.delete(runId);
-    return this.refresh(runId);
+    return (await this.kept.get(runId)) ?? this.refresh(runId);
   }
 
   /** A fresh token, whatever is kept; those who ask at the same time share one. Null, and the kept one is dropped, if there is none to be had. */
@@ -65,7 +58,7 @@ export class TokenManager {
 
   /** Forget the run's token. */
   async delete(runId: string): Promise<void> {
-    await this.storage.removeItem(this.prefix + runId);
+    await this.kept.delete(runId);
   }
 
   private async renewed(runId: string): Promise<string | null> {
@@ -80,6 +73,25 @@ export class TokenManager {
   }
 }
 
+/** Tokens as JSON in a storage, each under a key of its own; one that has expired is dropped when it is asked for. */
+function storedTokens(storage: TokenStorage, prefix: string, now: () => number): Omit<RunTokens, "refresh"> {
+  const drop = async (runId: string): Promise<void> => {
+    await storage.removeItem(prefix + runId);
+  };
+  return {
+    async set(runId, token, expiresAt) {
+      await storage.setItem(prefix + runId, JSON.stringify({ token, expiresAt }));
+    },
+    async get(runId) {
+      const stored = read(await storage.getItem(prefix + runId));
+      if (stored && isExpired(stored, now())) await drop(runId);
+      else if (stored) return stored.token;
+      return null;
+    },
+    delete: drop,
+  };
+}
+
 function read(text: string | null): StoredToken | undefined {
   if (text === null) return undefined;
   try {
@@ -88,24 +100,4 @@ function read(text: string | null): StoredToken | undefined {
   } catch {
     return undefined; // not written by us: as good as none
   }
-}
-
-function isExpired(stored: StoredToken, now: number): boolean {
-  return stored.expiresAt !== null && Date.parse(stored.expiresAt) <= now;
-}
-
-/** Memory that does not grow with what has expired: whenever something is added, that is swept out. */
-function memory(now: () => number): TokenStorage {
-  const items = new Map<string, string>();
-  return {
-    getItem: (key) => items.get(key) ?? null,
-    removeItem: (key) => items.delete(key),
-    setItem(key, value) {
-      for (const [other, text] of items) {
-        const stored = read(text);
-        if (stored && isExpired(stored, now())) items.delete(other);
-      }
-      items.set(key, value);
-    },
-  };
 }

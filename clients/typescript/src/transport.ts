@@ -26,9 +26,8 @@ export type Transport = (request: TransportRequest) => Promise<TransportResponse
 
 /** The transport of environments that have `fetch` and web streams: browsers, Node, Deno, Bun, edge functions. */
 export function fetchTransport(fetch?: typeof globalThis.fetch): Transport {
-  return async ({ method, url, headers, body, signal }) => {
-    const init: RequestInit = { method, headers, signal, redirect: "manual" };
-    if (body !== undefined) init.body = body;
+  return async ({ method, url, headers, body = null, signal }) => {
+    const init: RequestInit = { method, headers, body, signal, redirect: "manual" };
     const response = await (fetch ?? globalThis.fetch)(url, init);
     return {
       status: response.status,
@@ -39,23 +38,18 @@ export function fetchTransport(fetch?: typeof globalThis.fetch): Transport {
   };
 }
 
-async function* decoded(response: Response): AsyncGenerator<string> {
-  if (!response.body) {
-    throw new TypeError("this environment's fetch can't stream; give the client a transport that can");
-  }
-  const reader = response.body.getReader();
+async function* decoded({ body }: Response): AsyncGenerator<string> {
+  if (!body) throw new TypeError("this fetch can't stream; give the client a transport that can");
+  const reader = body.getReader();
   const decoder = new TextDecoder();
-  let finished = false;
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) break;
-      const text = decoder.decode(value, { stream: true });
-      if (text) yield text;
+      if (done) return;
+      yield decoder.decode(value, { stream: true });
     }
-    finished = true;
   } finally {
     // Whoever leaves early, or was cut off, has no use for the rest; a stream that broke refuses even that.
-    if (!finished) await reader.cancel().catch(() => undefined);
+    await reader.cancel().catch(() => undefined);
   }
 }

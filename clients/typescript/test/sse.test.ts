@@ -1,7 +1,7 @@
 // The parser of server-sent events: whatever the cuts, the same messages.
 
 import { describe, expect, test } from "vitest";
-import { Parser, type Message } from "../src/sse.js";
+import { parserFrom, type Message } from "../src/sse.js";
 import { seeded } from "./support/random.js";
 
 const STREAM = [
@@ -27,7 +27,7 @@ const MESSAGES: Message[] = [
 describe("a stream of server-sent events", () => {
   test("means the same, wherever it is cut in two", () => {
     for (let cut = 0; cut <= STREAM.length; cut++) {
-      const parser = new Parser();
+      const parser = parserFrom();
       expect([...parser.feed(STREAM.slice(0, cut)), ...parser.feed(STREAM.slice(cut))]).toEqual(MESSAGES);
       expect(parser.retry).toBe(1500);
     }
@@ -36,7 +36,7 @@ describe("a stream of server-sent events", () => {
   test("means the same in pieces of any size", () => {
     const random = seeded(20);
     for (let round = 0; round < 300; round++) {
-      const parser = new Parser();
+      const parser = parserFrom();
       const found: Message[] = [];
       for (let at = 0; at < STREAM.length;) {
         const end = at + Math.floor(random() * 6);
@@ -48,15 +48,15 @@ describe("a stream of server-sent events", () => {
   });
 
   test("gives an event as soon as its last line has ended, even by a lone CR", () => {
-    expect(new Parser().feed("data: now\r\r")).toEqual([{ event: "message", data: "now", id: "" }]);
+    expect(parserFrom().feed("data: now\r\r")).toEqual([{ event: "message", data: "now", id: "" }]);
   });
 
   test("goes on with the id that the reader had", () => {
-    expect(new Parser("7.0").feed("data: x\n\n")).toEqual([{ event: "message", data: "x", id: "7.0" }]);
+    expect(parserFrom("7.0").feed("data: x\n\n")).toEqual([{ event: "message", data: "x", id: "7.0" }]);
   });
 
   test("of endless length is refused, instead of filling the memory", () => {
-    const parser = new Parser();
+    const parser = parserFrom();
     const piece = "x".repeat(1024 * 1024);
     expect(() => {
       for (let size = 0; size <= 64; size++) parser.feed(piece);
@@ -64,7 +64,7 @@ describe("a stream of server-sent events", () => {
   });
 
   test("may be long, as long as its events are not", () => {
-    const parser = new Parser();
+    const parser = parserFrom();
     const piece = `data: ${"x".repeat(1024 * 1024)}\n\n`;
     for (let size = 0; size <= 70; size++) expect(parser.feed(piece)).toHaveLength(1);
   });

@@ -12,7 +12,7 @@ import {
   type StreamEvent,
 } from "../src/index.js";
 import { entry, pieces, RUN, step, type Entry } from "./support/journal.js";
-import { answerProblem, ScriptedServer } from "./support/server.js";
+import { answerJson, answerProblem, beginStream, ScriptedServer, written } from "./support/server.js";
 
 const START = RUN as unknown as Run;
 
@@ -67,6 +67,35 @@ describe("the picture of a run", () => {
       endedAt: null,
     });
     expect(applied(step("a", "1.0"), entry("run:continued", "2.0", { generation: 1 })).steps).toEqual([]);
+  });
+
+  test("has what it waits for among its steps, the last ones, as long as it waits", () => {
+    const waits = [
+      { eventId: "shipped/1", name: "", until: null },
+      { eventId: "paid", name: "payment", until: null },
+      { eventId: "run/child-1", name: "child", until: null },
+    ];
+    const suspended = applied(step("a", "1.0"), entry("run:suspended", "2.0", { wakeAt: null, waits }));
+    const further = applyEvent(suspended, step("b", "3.0").data as unknown as StreamEvent);
+    const resumed = applyEvent(further, entry("run:resumed", "4.0").data as unknown as StreamEvent);
+
+    expect(suspended.steps.map(({ key, name, kind, status }) => [key, name, kind, status])).toEqual([
+      ["a", "a", "step", "completed"],
+      ["shipped/1~waiting", "shipped/1", "event", "waiting"],
+      ["paid~waiting", "payment", "event", "waiting"],
+    ]);
+    expect(resumed.steps.map(({ key }) => key)).toEqual(["a", "b"]);
+    expect(resumed.waits).toEqual([]);
+  });
+
+  test("keeps of an attempt that failed what succeeded in it", () => {
+    const run = applied(
+      step("a", "1.0"),
+      entry("step:failed", "2.0", { stepName: "b", key: "b", attempt: 3, error: ERROR }),
+      entry("run:retrying", "2.1", { attempt: 2, error: null, wakeAt: null }),
+    );
+
+    expect(run.steps.map(({ key }) => key)).toEqual(["a"]);
   });
 
   test("is the same object where nothing changes, and shares what did not", () => {
@@ -139,6 +168,25 @@ describe("a subscription", () => {
 
     expect((await told(clientOf(ended))).at(-1)).toEqual(["complete", "x"]);
     expect((await told(clientOf(cancelled))).at(-1)).toEqual(["error", expect.any(RunCancelledError)]);
+  });
+
+  test("to a run that has ended with a large result gives it whole", async () => {
+    const omitted = snapshot({ status: "completed", output: { omitted: 70_000 } }, "1.0");
+    await using server = await ScriptedServer.start(({ path, query }, response) => {
+      if (path.endsWith("/stream")) {
+        beginStream(response);
+        response.end(written(omitted.event, omitted.data, omitted.id));
+      } else {
+        expect(query).toEqual([["full", "true"]]);
+        answerJson(response, { ...RUN, status: "completed", output: "x".repeat(70_000) });
+      }
+    });
+
+    const outputs: unknown[] = [];
+    const events = await told(clientOf(server), { onUpdate: ({ output }) => outputs.push(output) });
+
+    expect(events).toEqual([["complete", "x".repeat(70_000)]]);
+    expect(outputs).toEqual(["x".repeat(70_000)]);
   });
 
   test("tells why it can't go on", async () => {
