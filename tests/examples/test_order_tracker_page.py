@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import shutil
 import subprocess
@@ -15,13 +14,12 @@ from typing import Any
 import pytest
 
 from tests.http.readers import Reader, chromium, node, reading
-from tests.servers.node import node_with
+from tests.servers.node import javascript_packages, node_with
 from tests.servers.running import Server, answers, free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/order-tracker"
 WEB = EXAMPLE / "web"
-PACKAGES = [ROOT / "clients/typescript", ROOT / "clients/react"]
 ENVIRONMENT = {
     **os.environ,
     "STEPFLOW_PUBLIC_KEY": "sf_pub_of-the-order-tracker-0123456789",
@@ -41,24 +39,12 @@ def ran(command: Sequence[str | Path], folder: Path) -> str:
     return done.stdout
 
 
-def build_packages() -> None:
-    """The packages that the page uses, built anew if their sources are newer."""
-    with (WEB / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for package in PACKAGES:
-            built = package / "dist/cjs/package.json"  # what a build writes last
-            written = max(source.stat().st_mtime for source in (package / "src").iterdir())
-            if not built.exists() or built.stat().st_mtime < written:
-                ran([ROOT / "scripts/with-node", "true"], ROOT)
-                return
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the server as it stands, and the page where it looks for it."""
     folder = tmp_path_factory.mktemp("shop")
     node_with(WEB)
-    build_packages()
+    javascript_packages()
     shutil.copy(EXAMPLE / "server.py", folder)
     ran(["npm", "run", "build", "--", "--outDir", folder / "web/dist"], WEB)
     return folder

@@ -10,12 +10,18 @@ export const PUBLIC = "sf_pub_client_0123456789";
 
 const PROGRAM = "stepflow.testing.adapter_contract.program:app";
 
+/** The empty store that these tests are run on; memory, and a file where a server has to remember, unless somebody names one. */
+const STORE = process.env["STEPFLOW_TEST_STORE"];
+
 /** The contract's own program on a storage; each start takes a free port. */
 export class Stepflow {
   port = 0;
   private process: ChildProcess | undefined;
+  private readonly storage: string;
 
-  constructor(private readonly storage = "memory://") {}
+  constructor(usual = "memory://") {
+    this.storage = STORE ?? usual;
+  }
 
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
