@@ -30,15 +30,20 @@ jest.mock("react-native/Libraries/Network/NativeNetworkingIOS", () => {
 
   function receive(id, query, answer) {
     const decoder = new StringDecoder("utf8");
-    let whole = "";
+    const isText = query.responseType === "text";
+    const incremental = query.incrementalUpdates && isText; // only text is told in pieces
+    const pieces = [];
+    let length = 0;
     tell("didReceiveNetworkResponse", id, answer.statusCode, answer.headers, query.url);
     answer.on("data", (bytes) => {
       const text = decoder.write(bytes);
-      whole += text;
-      if (query.incrementalUpdates) tell("didReceiveNetworkIncrementalData", id, text, whole.length, -1);
+      length += text.length;
+      if (incremental) tell("didReceiveNetworkIncrementalData", id, text, length, -1);
+      else pieces.push(bytes);
     });
     answer.on("end", () => {
-      if (!query.incrementalUpdates) tell("didReceiveNetworkData", id, whole);
+      const whole = Buffer.concat(pieces);
+      if (!incremental) tell("didReceiveNetworkData", id, whole.toString(isText ? "utf8" : "base64"));
       finish(id);
     });
     answer.on("error", (error) => finish(id, String(error)));
