@@ -25,7 +25,7 @@ from stepflow import (
     workflow,
 )
 from stepflow.storage.memory import MemoryStorage
-from tests.runtime.living import living, settle, until
+from tests.runtime.living import living, settle, until, worker_of
 
 effects: list[Any] = []
 
@@ -331,6 +331,39 @@ async def test_a_new_run_does_not_overtake_those_that_wait() -> None:
             await run.result()
 
     assert order == [0, 1, 2, 3]
+
+
+async def test_a_new_run_does_not_take_the_slot_that_a_claim_on_its_way_asks_for() -> None:
+    """Found by the simulator (seed 506): the claim brought a run as well, and there was one more than is allowed."""
+    answered, ends = asyncio.Event(), asyncio.Event()
+
+    class SlowToAnswer(MemoryStorage):
+        async def claim_runs(self, *args: Any, **options: Any) -> Any:
+            claims = await super().claim_runs(*args, **options)
+            if claims:
+                await answered.wait()
+            return claims
+
+    @step
+    async def takes_long() -> None:
+        await ends.wait()
+
+    @workflow
+    async def holds_its_slot() -> None:
+        await takes_long()
+
+    async with living(holds_its_slot, storage=SlowToAnswer(), concurrency=1) as world:
+        waits = await world.app.trigger(holds_its_slot, delay="1s")
+        world.clock.advance("1s")
+        await settle()
+        assert (await world.record(waits)).status == "running", "its claim is on its way here"
+        fresh = await world.app.trigger(holds_its_slot)
+        answered.set()
+        await settle()
+        assert list(worker_of(world).drivers) == [waits.id]
+        ends.set()
+
+        await asyncio.gather(waits.result(), fresh.result())
 
 
 async def test_runs_that_waited_for_a_slot_begin_as_soon_as_one_is_free() -> None:

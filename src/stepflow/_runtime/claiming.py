@@ -99,14 +99,18 @@ class Claiming:
         if not room:
             self._backlog = self._slots.queues
             return False
-        claims = await self._storage.claim_runs(
-            self._worker(),
-            queues=room,
-            known=self._known(),
-            workflows=self._workflows,
-            limit=limit,
-            now=self._clock.now(),
-        )
+        self._slots.reserve(room, limit)
+        try:
+            claims = await self._storage.claim_runs(
+                self._worker(),
+                queues=room,
+                known=self._known(),
+                workflows=self._workflows,
+                limit=limit,
+                now=self._clock.now(),
+            )
+        finally:
+            self._slots.unreserve()
         failpoint("claim.committed")
         for claim in claims:
             if claim.takeover:
