@@ -24,6 +24,7 @@ def allocates(gigabytes: int) -> int:
 
 @step
 def hangs(seconds: float) -> None:
+    open("hanging", "w").close()
     time.sleep(seconds)
 
 @workflow
@@ -40,8 +41,21 @@ async def slow() -> str:
     await hangs(1.0)
     return await effect("e")
 
+@step
+async def once() -> str:
+    before = os.path.exists("effects")
+    with open("effects", "a") as file:
+        file.write("1")
+    if not before:
+        await asyncio.Event().wait()
+    return "well"
+
+@workflow
+async def waits() -> str:
+    return await once()
+
 def app() -> Stepflow:
-    return Stepflow("sqlite:///odd.db", workflows=[three, greedy, slow])
+    return Stepflow("sqlite:///odd.db", workflows=[three, greedy, slow, waits])
 
 async def ends(flow, id):
     async with app() as opened:
@@ -106,7 +120,7 @@ async def works():
     await opened.trigger(slow, id="s")
     await asyncio.Event().wait()
 threading.Thread(target=lambda: asyncio.run(works()), daemon=True).start()
-while not os.path.exists("effects"):
+while not os.path.exists("hanging"):
     time.sleep(0.01)
 """
     left = run(tmp_path, program)
@@ -115,6 +129,26 @@ while not os.path.exists("effects"):
     assert (left.returncode, left.stderr) == (0, "")
     assert ended.stdout == "e\n", ended.stderr
     assert (tmp_path / "effects").read_text() == "se"
+
+
+@pytest.mark.deadline(60)
+def test_a_loop_that_ends_under_a_step_leaves_it_to_be_run_again_and_not_failed(tmp_path: Path) -> None:
+    """``asyncio.run`` cancels every task there is: to a step that looked as if it had raised ``CancelledError`` by itself."""
+    program = """
+async def works():
+    opened = await app().__aenter__()
+    await opened.trigger(waits, id="w")
+    while not os.path.exists("effects"):
+        await asyncio.sleep(0)
+asyncio.run(works())
+"""
+    left = run(tmp_path, program)
+    ended = run(tmp_path, 'print(asyncio.run(ends(waits, "w")))')
+
+    assert ended.stdout == "well\n", ended.stderr
+    assert (tmp_path / "effects").read_text() == "11"
+    assert left.returncode == 0
+    assert "the task of step 'once' of run w was cancelled by something else" in left.stderr
 
 
 @pytest.mark.deadline(60)

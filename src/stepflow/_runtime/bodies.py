@@ -36,6 +36,10 @@ class BodyOwner(Protocol):
         """The value of a body that ended, or why there is none."""
         ...
 
+    def cut_off(self, body: Body) -> None:
+        """Somebody else cancelled the task of the body, as the end of its event loop does: it is as if the process had died."""
+        ...
+
     def completed(self, body: Body, value: Any) -> Entry:
         """The entry to record when it returned ``value``; raises if that can't be stored."""
         ...
@@ -94,6 +98,13 @@ class Body:
         if isinstance(error, asyncio.CancelledError):
             return asyncio.CancelledError("the step was cancelled from inside")
         return error
+
+    def _is_cut_off_by(self, error: BaseException) -> bool:
+        """Whether a body that raised ``error`` was cancelled, and not by us, nor by itself."""
+        if self._timed_out or not isinstance(error, asyncio.CancelledError):
+            return False
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     def abandon(self) -> None:
         """Nobody wants the result any more: cancel it (a thread can't be: it is left to end)."""
@@ -216,8 +227,11 @@ class Body:
             loop = self._pool.loop
             job.add_done_callback(lambda _: _call_soon(loop, self._free))
         if not self._abandoned:
-            failure = self._failure(error) if error is not None or self._timed_out else None
-            self._owner.ended(self, value, failure)
+            if error is not None and self._is_cut_off_by(error):
+                self._owner.cut_off(self)
+            else:
+                failure = self._failure(error) if error is not None or self._timed_out else None
+                self._owner.ended(self, value, failure)
         # Its context knows the body: without this cycle both are freed now, and not by the collector.
         self._task = None
 

@@ -263,6 +263,16 @@ class Driver:
         self.steps.abandon_all()
         self.pump()
 
+    def cut_off(self, command: RunStep) -> None:
+        """The task of a step was cancelled from outside. Whatever that was, the step did not fail: the run is as one whose process died."""
+        _log.warning(
+            "the task of step %r of run %s was cancelled by something else than Stepflow (is the event loop ending "
+            "without the app having been closed?): the run goes on later, from its last recorded step",
+            command.name,
+            self.run_id,
+        )
+        self.host.lost(self.run_id)
+
     def drop(self) -> None:
         """Another worker has the run, or it is gone: nothing of it has any effect here any more."""
         if not self.dropped:

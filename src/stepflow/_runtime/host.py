@@ -17,7 +17,7 @@ from stepflow.model.failures import Failure
 from stepflow.model.journal import Continued
 from stepflow.storage.base import Storage
 from stepflow.storage.writes import Outcome, Transition
-from stepflow.types import WorkerId
+from stepflow.types import RunId, WorkerId
 
 D_contra = TypeVar("D_contra", contravariant=True)
 
@@ -56,6 +56,10 @@ class Host(Protocol[D_contra]):
 
     def fetch_events(self, driver: D_contra, waits: Sequence[Wait]) -> None:
         """Read the events for these waits and hand them to ``driver.events_arrived``."""
+        ...
+
+    def lost(self, run_id: RunId) -> None:
+        """The run's driver can't go on, and nothing was refused."""
         ...
 
     def created(self, driver: D_contra, outcome: Outcome) -> None:

@@ -42,6 +42,7 @@ class StepOwner(Protocol):
     def pump(self) -> None: ...
     def deliver(self, entry: Entry) -> None: ...
     def deliver_quietly(self, entry: Entry) -> None: ...
+    def cut_off(self, command: RunStep) -> None: ...
 
 
 class Steps:
@@ -162,6 +163,11 @@ class Steps:
                 self._failed(body, error)
         if self._queue:
             self._fill()
+
+    def cut_off(self, body: Body) -> None:
+        """The body's task was cancelled by somebody else: nothing is recorded of it."""
+        self.running.pop(body.command.key, None)
+        self._driver.cut_off(body.command)
 
     def completed(self, body: Body, value: Any) -> StepCompleted:
         """The entry for a body that returned ``value``; raises if that can't be stored."""

@@ -324,7 +324,7 @@ class Worker:
         self._forget(driver)
 
     def lost(self, run_id: RunId) -> None:
-        """The run was ended behind its driver's back, in this process."""
+        """Its driver can't go on: it was ended behind its back, or cut off. What stays ours is found, and taken up again."""
         driver = self.drivers.get(run_id)
         if driver is not None:
             self._lose(driver)
