@@ -69,10 +69,8 @@ async def submit(expense: Expense, app: StepflowApp) -> str:
 @api.get("/approvals")
 async def approvals(app: StepflowApp) -> Sequence[Waiting]:
     """What waits for a decision, each with the right to watch that run and to send it that event."""
-    waiting = [
-        run for run in (await app.list_runs(workflow=reimburse, status="suspended")).items if run.waits
-    ]
-    return [Waiting(run.id, run.input, await token(run.id, app)) for run in waiting]
+    page = await app.list_runs(workflow=reimburse, status="suspended")
+    return [Waiting(run.id, run.input, await token(run.id, app)) for run in page.items if run.waits]
 
 
 @api.post("/approvals/{run_id}/token")
