@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { applyEvent, isEnded, type Run, type StreamEvent } from "@stepflow/client";
+import { runRecord } from "../../typescript/test/support/run-record";
 
 type Told = StreamEvent extends infer E ? (E extends StreamEvent ? Omit<E, "runId" | "at"> : never) : never;
 
@@ -53,7 +54,7 @@ export class ScriptedServer {
 
   /** There is a run from now on. */
   add(runId: string, some: Partial<Run> = {}): void {
-    const run = { ...EMPTY, id: runId, ...some } as Run;
+    const run = { ...runRecord(runId, AT), ...some } as Run;
     this.runs.set(runId, { run, journal: [], streams: new Set(), opened: 0, cursors: [], tokens: [] });
   }
 
@@ -149,29 +150,6 @@ export class ScriptedServer {
     response.on("close", () => scripted.streams.delete(response));
   }
 }
-
-const EMPTY = {
-  workflowId: "checkout",
-  status: "running",
-  input: null,
-  output: null,
-  error: null,
-  attempt: 1,
-  steps: [],
-  stepsOmitted: 0,
-  createdAt: AT,
-  startedAt: AT,
-  endedAt: null,
-  wakeAt: null,
-  waits: [],
-  tags: {},
-  parentId: null,
-  queue: "default",
-  priority: 0,
-  version: null,
-  pauseReason: null,
-  pauseDetail: "",
-};
 
 function position({ journal }: Scripted, cursor: string): number {
   return journal.findIndex(({ id }) => id === cursor) + 1;

@@ -1,6 +1,7 @@
 // Journal: a run's stream as a server would tell it, from any cursor on, with cuts wherever a test wants them.
 
 import type { ServerResponse } from "node:http";
+import { runRecord } from "./run-record.js";
 import { beginStream, ScriptedServer, written, type Arrived } from "./server.js";
 
 export interface Entry {
@@ -31,29 +32,7 @@ export const ENTRIES: Entry[] = [
   entry("execution:complete", "5.1", { data: "done" }),
 ];
 
-export const RUN = {
-  id: "r1",
-  workflowId: "checkout",
-  status: "running",
-  input: null,
-  output: null,
-  error: null,
-  attempt: 1,
-  createdAt: AT,
-  startedAt: AT,
-  endedAt: null,
-  wakeAt: null,
-  waits: [],
-  tags: {},
-  parentId: null,
-  queue: "default",
-  priority: 0,
-  version: null,
-  pauseReason: null,
-  pauseDetail: "",
-  steps: [],
-  stepsOmitted: 0,
-};
+export const RUN = runRecord("r1", AT);
 
 /** What follows the cursor of this request, as bytes. */
 export function rest(entries: readonly Entry[], { headers }: Pick<Arrived, "headers">, runId = "r1"): Buffer {
