@@ -191,7 +191,11 @@ class RedisGround(Ground):
     def _start(self) -> None:
         self.disk = Disk(self.folder, "appendonly")
         self._listens_at = free_port()
-        options = ("--appendonly", "yes", "--appendfsync", "always")
+        # Rewritten early: a long log is loaded at each start, which would be most of what a small machine does.
+        options = (
+            "--appendonly", "yes", "--appendfsync", "always",
+            "--auto-aof-rewrite-min-size", "4mb", "--auto-aof-rewrite-percentage", "10",
+        )  # fmt: skip
         self._server = redis_server(
             redis_binary(),
             self.folder / "redis",

@@ -82,12 +82,20 @@ async def play(plot: Plot, tell: Callable[[str], None]) -> Result:
     """From the first start to the verdict. Leaves no process and no server, however it ends."""
     result = Result(plot)
     async with GROUNDS[plot.store](plot.workers + 1) as ground:
-        with ForkServer(environment=ground.processes, preloaded=PRELOADED) as server:
-            await _on(ground, server, plot, result, tell)
+        try:
+            with ForkServer(environment=ground.processes, preloaded=PRELOADED) as server:
+                await _on(ground, server, plot, result, tell)
+        except Exception:
+            _keep(ground, tell)
+            raise
         if not result.verdict.clean:
-            ground.kept = True
-            tell(f"the logs and ledgers of the workers are in {ground.folder}")
+            _keep(ground, tell)
     return result
+
+
+def _keep(ground: Ground, tell: Callable[[str], None]) -> None:
+    ground.kept = True
+    tell(f"the logs and ledgers of the workers are in {ground.folder}")
 
 
 async def _on(
