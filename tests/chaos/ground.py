@@ -8,8 +8,9 @@ import shutil
 import signal
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -74,6 +75,7 @@ class Ground:
         """Set it, and the folder stays where it is, for somebody who wants to look at it."""
         self.proxies: list[FaultProxy] = []
         self._ways = ways
+        self._starting: asyncio.Future[None] | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -120,8 +122,15 @@ class Ground:
     async def mend(self) -> None:
         """Nothing goes wrong any more."""
         self.disk.heal()
+        if self._starting is not None:
+            await self._starting  # also one that nobody waits for any more
         for proxy in self.proxies:
             proxy.heal()
+
+    async def _to_the_end(self, start: Callable[[], None]) -> None:
+        """On a thread, which goes on when whoever waits for it does not: then ``mend`` waits."""
+        self._starting = asyncio.ensure_future(asyncio.to_thread(start))
+        await asyncio.shield(self._starting)
 
     @property
     def _port(self) -> int:
@@ -180,7 +189,7 @@ class PostgresGround(Ground):
 
     async def restart(self, random: Random) -> None:
         how = random.choice((signal.SIGQUIT, signal.SIGQUIT, signal.SIGINT))
-        await asyncio.to_thread(self._server.restart, how)
+        await self._to_the_end(partial(self._server.restart, how))
 
 
 class RedisGround(Ground):
@@ -214,9 +223,8 @@ class RedisGround(Ground):
         return self._listens_at
 
     async def restart(self, random: Random) -> None:
-        await asyncio.to_thread(
-            self._start_anew, random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
-        )
+        how = random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+        await self._to_the_end(partial(self._start_anew, how))
 
     def _start_anew(self, how: signal.Signals) -> None:
         self._server.kill(how)
@@ -224,11 +232,20 @@ class RedisGround(Ground):
 
     async def fail_disk(self, random: Random) -> str:
         told = await super().fail_disk(random)
-        # Redis ends itself rather than acknowledge what it could not write.
-        if not await asyncio.to_thread(ponged, self._listens_at):
-            await self.restart(random)
+        if await self._start_if_it_died():
             told += ", of which the server died"
         return told
+
+    async def mend(self) -> None:
+        await super().mend()
+        await self._start_if_it_died()
+
+    async def _start_if_it_died(self) -> bool:
+        """Redis ends itself rather than acknowledge what it could not write."""
+        if await asyncio.to_thread(ponged, self._listens_at):
+            return False
+        await self._to_the_end(partial(self._start_anew, signal.SIGKILL))
+        return True
 
 
 GROUNDS: Final[Mapping[str, type[Ground]]] = {

@@ -141,8 +141,7 @@ async def _askers(ground: Ground, plot: Plot, world: RealWorld, people: People) 
     try:
         yield
     finally:
-        for asker in world.processes:
-            await asker.close()
+        await asyncio.gather(*(asker.close() for asker in world.processes))
 
 
 async def _for(seconds: float, *works: Any) -> None:

@@ -83,8 +83,9 @@ def test_whatever_befalls_the_workers_and_the_store_no_run_is_lost_and_none_has_
     assert figures["runs"] >= 50
 
 
-def test_a_bug_that_is_planted_is_noticed() -> None:
+def test_a_bug_that_is_planted_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("sqlite")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a play that fails keeps its logs
 
     code, said, figures = play("sqlite", 5, "--starts", "30", "--mutant", "skip_the_next_event")
 
