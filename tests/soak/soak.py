@@ -20,6 +20,8 @@ MOST_GROWTH: Final = 1_000_000
 """Bytes an hour."""
 LONG_ENOUGH: Final = 1_200.0
 """Seconds of samples from which a slope of so little can be told from what comes and goes."""
+FEWEST: Final = 6
+"""Samples that are judged, at least: on a machine that is busy, resting takes its time."""
 _RETENTION: Final = timedelta(seconds=30)
 _KINDS_SHOWN: Final = 25
 
@@ -98,7 +100,7 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Report:
 async def _in_turns(plan: Plan, load: Load, report: Report, tell: Callable[[str], None]) -> None:
     begun = time.monotonic()
     before: tracemalloc.Snapshot | None = None
-    while (at := time.monotonic() - begun) < plan.seconds:
+    while (at := time.monotonic() - begun) < plan.seconds or len(report.samples) < FEWEST:
         await for_as_long_as(plan.every)
         await load.rest()
         sample = take(at)
