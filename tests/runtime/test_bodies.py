@@ -647,3 +647,35 @@ async def test_a_step_called_in_a_step_is_the_plain_function() -> None:
         assert await run.result() == "innerinner"
         assert [s.key for s in (await world.app.get_run(run.id)).steps] == ["outer"]
     assert effects == ["outer", "outer"]
+
+
+async def test_a_step_that_cancels_its_own_task_is_tried_again_once_and_then_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first time it may be the event loop that ends (`tests/crash/test_odd_processes.py`); a loop ends only once."""
+    tries: list[int] = []
+
+    @step
+    async def cancels_itself() -> None:
+        tries.append(1)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    @workflow
+    async def calls_it() -> None:
+        await cancels_itself()
+
+    async with living(calls_it) as world:
+        run = await world.app.trigger(calls_it)
+        await until(lambda: tries == [1])
+        await settle()
+        assert (await world.record(run)).status == "running"
+        assert "cancelled by something else than Stepflow" in caplog.text
+        for _ in range(60):
+            await world.pass_time("1s")
+
+        with pytest.raises(RunFailedError, match="cancelled from inside"):
+            await run.result()
+    assert tries == [1, 1]

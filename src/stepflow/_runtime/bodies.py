@@ -104,7 +104,7 @@ class Body:
         if self._timed_out or not isinstance(error, asyncio.CancelledError):
             return False
         task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+        return task is not None and task.cancelling() > 0 and self._pool.note_cut_off(self)
 
     def abandon(self) -> None:
         """Nobody wants the result any more: cancel it (a thread can't be: it is left to end)."""
@@ -262,6 +262,7 @@ class Bodies:
         self._draining = False
         self._waiting: deque[Body] = deque()
         self._running: dict[tuple[RunId, StepKey], Body] = {}
+        self._cut_off: set[tuple[RunId, StepKey]] = set()
         self.beginning: Body | None = None
         """The body whose task is being made; since Python 3.12 it runs up to its first wait meanwhile."""
         self.began: Callable[[Body], None] | None = None
@@ -307,6 +308,12 @@ class Bodies:
         """Call when any of those that run now has really ended; once for each that does."""
         for body in self._running.values():
             body.after(call)
+
+    def note_cut_off(self, body: Body) -> bool:
+        """False if the same step was cut off here before: then its body does that itself, and the process lives on."""
+        first = body.identity not in self._cut_off
+        (self._cut_off.add if first else self._cut_off.remove)(body.identity)
+        return first
 
     def ended(self, body: Body) -> None:
         """A body has ended: its slot is free."""
