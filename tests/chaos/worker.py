@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import count
@@ -72,19 +72,8 @@ class Watched(FaultyStorage):
                 self._places[outcome.run_id] = (outcome.created_pos, 1)
         return outcomes
 
-    async def claim_runs(
-        self,
-        worker: WorkerId,
-        *,
-        queues: Mapping[str, int],
-        known: Mapping[RunId, int],
-        limit: int,
-        now: datetime,
-        workflows: Collection[str] | None = None,
-    ) -> Sequence[Claim]:
-        claims = await super().claim_runs(
-            worker, queues=queues, known=known, limit=limit, now=now, workflows=workflows
-        )
+    async def claim_runs(self, worker: WorkerId, **asked: Any) -> Sequence[Claim]:
+        claims = await super().claim_runs(worker, **asked)
         for claim in claims:
             self._places[claim.run.id] = (claim.run.created_pos, claim.run.seq)
         return claims

@@ -335,14 +335,7 @@ async def test_a_new_run_does_not_overtake_those_that_wait() -> None:
 
 async def test_a_new_run_does_not_take_the_slot_that_a_claim_on_its_way_asks_for() -> None:
     """Found by the simulator (seed 506): the claim brought a run as well, and there was one more than is allowed."""
-    answered, ends = asyncio.Event(), asyncio.Event()
-
-    class SlowToAnswer(MemoryStorage):
-        async def claim_runs(self, *args: Any, **options: Any) -> Any:
-            claims = await super().claim_runs(*args, **options)
-            if claims:
-                await answered.wait()
-            return claims
+    ends = asyncio.Event()
 
     @step
     async def takes_long() -> None:
@@ -352,13 +345,15 @@ async def test_a_new_run_does_not_take_the_slot_that_a_claim_on_its_way_asks_for
     async def holds_its_slot() -> None:
         await takes_long()
 
-    async with living(holds_its_slot, storage=SlowToAnswer(), concurrency=1) as world:
+    async with living(holds_its_slot, concurrency=1) as world:
         waits = await world.app.trigger(holds_its_slot, delay="1s")
-        world.clock.advance("1s")
         await settle()
+        claim = world.storage.hold("claim_runs", done=True)
+        world.clock.advance("1s")
+        await claim.reached()
         assert (await world.record(waits)).status == "running", "its claim is on its way here"
         fresh = await world.app.trigger(holds_its_slot)
-        answered.set()
+        claim.open()
         await settle()
         assert list(worker_of(world).drivers) == [waits.id]
         ends.set()

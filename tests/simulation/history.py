@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from stepflow.model.journal import (
@@ -55,6 +55,17 @@ class History:
             if row.writer == worker and any(isinstance(entry, Claimed) for entry in row.entries):
                 return row.seq
         return 0
+
+    def placed(self) -> Iterator[tuple[Entry, int, int, int]]:
+        """Every entry, in order, with its row, and the generation and attempt that it belongs to."""
+        generation = attempt = 1
+        for row in self.rows:
+            for entry in row.entries:
+                if isinstance(entry, Continued):
+                    generation, attempt = entry.generation + 1, 1
+                elif isinstance(entry, AttemptStarted):
+                    attempt = entry.attempt
+                yield entry, row.seq, generation, attempt
 
     def recount(self) -> None:
         """After rows were forgotten: what the rest of them says."""

@@ -12,7 +12,6 @@ from stepflow._runtime.executions import Executions
 from stepflow._runtime.loading import _present
 from stepflow.model.journal import (
     AttemptStarted,
-    Continued,
     Ended,
     EventReceived,
     RunAttemptFailed,
@@ -96,10 +95,9 @@ def events_come_in_order(seen: Seen) -> Iterator[str]:
     """8: what a run received of an event id is what was sent, from its start, in order, none left out, none twice."""
     for run_id, history in seen.observer.runs.items():
         received: dict[str, list[int]] = defaultdict(list)
-        for row in history.rows:
-            for entry in row.entries:
-                if isinstance(entry, EventReceived):
-                    received[entry.event_id].append(entry.pos)
+        for entry, *_ in history.placed():
+            if isinstance(entry, EventReceived):
+                received[entry.event_id].append(entry.pos)
         for event_id, positions in received.items():
             events = seen.observer.events_of(event_id, run_id)
             after = history.cursors.get(event_id, history.record.created_pos)
@@ -115,21 +113,12 @@ def effects_match(seen: Seen) -> Iterator[str]:
     marks = seen.observer.ledger.marks
     undisturbed = not seen.world.faults
     for history in seen.histories():
-        generation = attempt = 1
-        for row in history.rows:
-            for entry in row.entries:
-                match entry:
-                    case Continued(generation=number):
-                        generation, attempt = number + 1, 1
-                    case AttemptStarted(attempt=number):
-                        attempt = number
-                    case StepCompleted(key=key) | StepFailed(key=key):
-                        record = history.record
-                        ran = marks.get((record.id, record.created_pos, generation, attempt, key), [])
-                        ran = ran or marks.get((record.id, record.created_pos, 0, attempt, key), [])
-                        yield from _recorded(record.id, entry, ran, undisturbed)
-                    case _:
-                        pass
+        run_id, created = history.record.id, history.record.created_pos
+        for entry, _, generation, attempt in history.placed():
+            if isinstance(entry, StepCompleted | StepFailed):
+                ran = marks.get((run_id, created, generation, attempt, entry.key), [])
+                ran = ran or marks.get((run_id, created, 0, attempt, entry.key), [])
+                yield from _recorded(run_id, entry, ran, undisturbed)
 
 
 def _recorded(

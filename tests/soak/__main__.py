@@ -9,14 +9,11 @@ line shows that fits best. That is judged from 20 minutes of samples on: what a 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import signal
 import sys
 from collections.abc import Sequence
 
-import pytest
-
+from tests.chaos.commanding import say, to_the_end
 from tests.chaos.ground import STORES
 from tests.soak.soak import Plan, soak
 
@@ -40,23 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every=options.every,
         trace=options.trace,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so also wants nothing left
-    try:
-        report = asyncio.run(soak(plan, _say))
-    except pytest.skip.Exception as missing:
-        _say(f"this machine can't do it: {missing}")
-        return 2
-    except KeyboardInterrupt:
-        _say("stopped; no server is left")
-        return 130
+    report = to_the_end(soak(plan, say), left="no server is left")
     for what in report.wrong:
-        _say(f"WRONG: {what}")
-    _say(json.dumps(report.figures()))
+        say(f"WRONG: {what}")
+    say(json.dumps(report.figures()))
     return 1 if report.wrong else 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.ground import STORES
-from tests.chaos.test_chaos import need
+from tests.chaos.ground import STORES, need
 from tests.crash.forking import ROOT
 from tests.soak.measuring import Sample, growing, slope, take
 from tests.soak.soak import FEWEST, Plan, Report

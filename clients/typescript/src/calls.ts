@@ -54,6 +54,7 @@ export interface RunTokenOptions {
   lifetime?: Duration | undefined;
 }
 
+/** Safe to send again: the client gives it a key, or an id, whatever its caller does. */
 export function trigger(workflowId: string, input: unknown, options: TriggerOptions): Call {
   const { runId, idempotencyKey, delay, tags, priority, queue } = options;
   return {
@@ -66,6 +67,7 @@ export function trigger(workflowId: string, input: unknown, options: TriggerOpti
   };
 }
 
+/** Safe to send again: the client gives the event an id, whatever its caller does. */
 export function notify(eventId: string, payload: unknown, { runId, id, once }: NotifyOptions): Call {
   const path = `/notify/${eventId.split("/").map(segment).join("/")}`;
   return { method: "POST", path, query: { runId, id, once }, body: payload ?? null, safe: true };

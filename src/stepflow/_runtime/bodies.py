@@ -100,11 +100,11 @@ class Body:
         return error
 
     def _is_cut_off_by(self, error: BaseException) -> bool:
-        """Whether a body that raised ``error`` was cancelled, and not by us, nor by itself."""
+        """Whether a body that raised ``error`` was cancelled, and not by us; nor by itself, as far as that can be told."""
         if self._timed_out or not isinstance(error, asyncio.CancelledError):
             return False
         task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0 and self._pool.note_cut_off(self)
+        return task is not None and task.cancelling() > 0 and self._pool.is_first_cut(self)
 
     def abandon(self) -> None:
         """Nobody wants the result any more: cancel it (a thread can't be: it is left to end)."""
@@ -309,11 +309,13 @@ class Bodies:
         for body in self._running.values():
             body.after(call)
 
-    def note_cut_off(self, body: Body) -> bool:
-        """False if the same step was cut off here before: then its body does that itself, and the process lives on."""
-        first = body.identity not in self._cut_off
-        (self._cut_off.add if first else self._cut_off.remove)(body.identity)
-        return first
+    def is_first_cut(self, body: Body) -> bool:
+        """Whether the step is cut off here for the first time, which is remembered: a process that lives on to see a second does it itself."""
+        if body.identity in self._cut_off:
+            self._cut_off.remove(body.identity)
+            return False
+        self._cut_off.add(body.identity)
+        return True
 
     def ended(self, body: Body) -> None:
         """A body has ended: its slot is free."""

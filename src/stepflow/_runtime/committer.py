@@ -91,7 +91,7 @@ class Committer:
     def enlist(self, writer: Writer) -> None:
         """Write what ``writer`` has, with everyone else's, as soon as possible. Once until it is answered."""
         self._waiting.append(writer)
-        if not self._scheduled and self._sending < _IN_FLIGHT:
+        if not self._scheduled:
             self._schedule()
 
     def new_write_id(self) -> str:
@@ -131,8 +131,8 @@ class Committer:
         return self._troubled
 
     def _schedule(self) -> None:
-        """Take what waits in the next turn: by then, whoever has something to write in this one has said so."""
-        if not self._closed:
+        """Take what waits in the next turn, if the storage may be given more: by then all who have something to write have said so."""
+        if self._waiting and self._sending < _IN_FLIGHT and not self._closed:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -182,7 +182,7 @@ class Committer:
             answered = await self._send(writers, batch)
         finally:
             self._sending -= 1
-            if self._waiting and not self._scheduled:
+            if not self._scheduled:
                 self._schedule()
         told = 0
         try:

@@ -439,11 +439,11 @@ class Driver:
 
     def _must_write(self) -> bool:
         return bool(
-            self._outcome is not None
+            self._cargo.urgent
+            or self._outcome is not None
             or self._create is not None
-            or self._cargo.urgent
             or self._registrations.needed
-            or ((self._pause_asked or self._release_asked) and self.steps.idle)
+            or (self._leaving and self.steps.idle)
         )
 
     def _quiet(self) -> bool:
