@@ -120,8 +120,14 @@ class Freezer(FaultyStorage):
             if late and isinstance(write, CommitRun):
                 self._outcomes.of.setdefault(write.run_id, type(outcome).__name__)
         if late:
-            self._told.write_bytes(msgspec.json.encode(self._outcomes))
+            self._tell()
         return outcomes
+
+    def _tell(self) -> None:
+        # Put in place whole: the test reads it while it is written.
+        draft = self._told.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(self._outcomes))
+        draft.replace(self._told)
 
 
 async def serve(url: str, ledger: str, phase: str, lease: str, woken: str = "", told: str = "") -> None:
