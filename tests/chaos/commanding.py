@@ -24,7 +24,9 @@ def to_the_end(play: Coroutine[Any, Any, Result], *, left: str) -> Result:
 
     ``left`` is said then: that nothing is left over, and of what.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so also wants nothing left
+    # Whoever ends it by SIGTERM also wants nothing left; and a shell that begins it in the background has SIGINT ignored.
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, signal.default_int_handler)
     try:
         return asyncio.run(play)
     except pytest.skip.Exception as missing:
