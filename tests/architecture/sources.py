@@ -73,7 +73,8 @@ def library() -> tuple[Source, ...]:
 @functools.cache
 def sources_of_tests() -> tuple[Source, ...]:
     """Every Python file of ``tests``."""
-    return tuple(read(path, ROOT / "tests") for path in sorted((ROOT / "tests").rglob("*.py")))
+    found = sorted((ROOT / "tests").rglob("*.py"))
+    return tuple(read(path, ROOT / "tests") for path in found if "node_modules" not in path.parts)
 
 
 def belongs(module: str, to: str) -> bool:

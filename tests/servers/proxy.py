@@ -53,6 +53,11 @@ class FaultProxy:
         """How many of them hear nothing that is pushed to them."""
 
     @property
+    def open(self) -> int:
+        """How many connections there are now."""
+        return len(self._pairs)
+
+    @property
     def port(self) -> int:
         assert self._server is not None, "use it inside `async with`"
         port: int = self._server.sockets[0].getsockname()[1]
@@ -72,7 +77,7 @@ class FaultProxy:
             await asyncio.gather(*(pair.ended.wait() for pair in self._pairs))
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        """Wait until a condition on ``struck`` and ``accepted`` holds."""
+        """Wait until a condition on ``struck``, ``accepted`` and ``open`` holds."""
         while not reached():
             self._news.clear()
             await self._news.wait()
@@ -133,6 +138,7 @@ class FaultProxy:
         finally:
             self._pairs.discard(pair)
             pair.ended.set()
+            self._news.set()
 
     @property
     def silent(self) -> bool:

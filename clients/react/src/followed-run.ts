@@ -185,6 +185,8 @@ export class FollowedRun {
       this.controller = undefined;
       this.change({ error: undefined, connection: "idle" });
     }, LINGER);
+    // Under Node, where timers are objects, a process (a test's, a server's) that has nothing else to do does not wait for it.
+    (this.leaving as { unref?: () => void }).unref?.();
   }
 }
 

@@ -71,3 +71,20 @@ test.each(["esm", "cjs"])("the %s entry begins with the mark of client component
   const entry = readFileSync(join(folder, "package/dist", kind, "index.js"), "utf8");
   expect(entry.split("\n")[0]).toBe('"use client";');
 });
+
+const LEAVING = `
+  import { FollowedRun } from "./package/dist/esm/followed-run.js";
+  const run = { id: "r1", status: "completed", steps: [] };
+  const client = { async *streamRun() { yield { type: "run", runId: "r1", run, reset: false }; } };
+  const followed = new FollowedRun(client, "r1", "now");
+  const leave = followed.watch(() => { leave(); });
+  process.on("exit", () => { console.log(followed.view.run.status, followed.isInUse); });
+`;
+
+test("a test or a server that is done with a run that has ended does not wait until its connection would be given up", () => {
+  const options = ["--preserve-symlinks", "--input-type=module", "-e", LEAVING];
+
+  const told = execFileSync(process.execPath, options, { cwd: folder, encoding: "utf8" });
+
+  expect(told.trim()).toBe("completed true"); // it ended before that
+});

@@ -92,8 +92,8 @@ export function listRuns(options: ListRunsOptions): Call {
     status: status?.length ? status.toString() : undefined,
     workflowId,
     tag: tagged(tags),
-    createdAfter: instant(createdAfter),
-    createdBefore: instant(createdBefore),
+    createdAfter,
+    createdBefore,
     queue,
     parentId,
     cursor,
@@ -157,10 +157,6 @@ function headerText(value: string): string {
 function duration(value: Duration | undefined): string | undefined {
   if (typeof value !== "number") return value;
   return value % 1000 ? `${Math.round(value)}ms` : `${value / 1000}s`;
-}
-
-function instant(value: Date | string | undefined): string | undefined {
-  return value instanceof Date ? value.toISOString() : value;
 }
 
 function tagged(tags: Readonly<Record<string, string>> = {}): string[] {

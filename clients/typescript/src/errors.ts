@@ -187,24 +187,21 @@ export type ProblemType =
   | "internal-error";
 
 /** Errors that carry data of their own go by their slug, all others by their status: so a newer server's are told apart, too. */
-const byType = new Map<string, typeof StepflowError>([
+const kinds = new Map<string | number, typeof StepflowError>([
   ["payload-too-large", PayloadTooLargeError],
   ["run-not-found", RunNotFoundError],
   ["unknown-workflow", UnknownWorkflowError],
   ["run-conflict", RunConflictError],
   ["event-conflict", EventConflictError],
   ["operation-refused", OperationRefusedError],
-] satisfies [ProblemType, typeof StepflowError][]);
-
-const byStatus: Readonly<Record<number, typeof StepflowError>> = {
-  400: InputError,
-  401: UnauthenticatedError,
-  403: ForbiddenError,
-  429: ServerUnavailableError,
-  502: ServerUnavailableError,
-  503: ServerUnavailableError,
-  504: ServerUnavailableError,
-};
+  [400, InputError],
+  [401, UnauthenticatedError],
+  [403, ForbiddenError],
+  [429, ServerUnavailableError],
+  [502, ServerUnavailableError],
+  [503, ServerUnavailableError],
+  [504, ServerUnavailableError],
+] satisfies [ProblemType | number, typeof StepflowError][]);
 
 /** The document that a server answered with; for any other body, one of the status alone. */
 export function readProblem(status: number, body: string, retryAfter?: number): Problem {
@@ -230,6 +227,6 @@ function textOr(otherwise: string, value: unknown): string {
 
 /** The error that a document stands for. */
 export function errorOf(problem: Problem): StepflowError {
-  const Kind = byType.get(problem.type) ?? byStatus[problem.status] ?? RemoteError;
+  const Kind = kinds.get(problem.type) ?? kinds.get(problem.status) ?? RemoteError;
   return new Kind(problem.detail || problem.title, problem);
 }

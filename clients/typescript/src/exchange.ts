@@ -1,11 +1,12 @@
 // Exchange: a call becomes an answer or one of our errors, repeated where that is safe and worth it.
 
 import type { Concerned, Credentials } from "./credentials.js";
-import { errorOf, readProblem, RemoteError, ServerUnavailableError, UnauthenticatedError } from "./errors.js";
+import { errorOf, readProblem, RemoteError, ServerUnavailableError } from "./errors.js";
 import { deadlineFor, now, reasonOf, type Pause } from "./time.js";
 import type { Transport, TransportResponse } from "./transport.js";
 
-export type Query = Record<string, string | number | boolean | readonly string[] | null | undefined>;
+type QueryValue = string | number | boolean | Date;
+export type Query = Record<string, QueryValue | readonly string[] | null | undefined>;
 
 /**
  * One request as it is meant. `safe`: to do it twice is the same as once. `held`: milliseconds that the server may take on purpose.
@@ -48,9 +49,9 @@ export interface Exchange extends Settings {
   send: <T>(call: Call, options?: CallOptions) => Promise<T>;
   /**
    * One attempt: the value, or of a `stream` the answer, its body unread. Where a credential is refused that can be renewed, it is,
-   * once; `expired`: that it was refused is known already.
+   * once; `refusal`: it was refused already, and so.
    */
-  attempt: <T>(call: Call, options: CallOptions, signal: AbortSignal, expired?: boolean) => Promise<T>;
+  attempt: <T>(call: Call, options: CallOptions, signal: AbortSignal, refusal?: Error) => Promise<T>;
   /** What the transport does; where it fails: the caller's own abort, or a server that can't be reached. */
   reached: <T>(work: Promise<T>, options: CallOptions) => Promise<T>;
   /** Milliseconds until the next attempt: growing, scattered, and never fewer than the server wants. */
@@ -73,11 +74,8 @@ export function exchangeWith(settings: Settings): Exchange {
     call: Call,
     options: CallOptions,
     signal: AbortSignal,
-    expired = false,
+    refusal?: Error,
   ): Promise<unknown> => {
-    let refusal: Error | undefined = expired
-      ? new UnauthenticatedError("the token has expired", EXPIRED)
-      : undefined;
     for (;;) {
       const credential = await credentials.headers(options, refusal);
       const response = await reached(ask(settings, call, credential, signal), options);
@@ -85,7 +83,7 @@ export function exchangeWith(settings: Settings): Exchange {
       const isAnswer = (call.answers ?? [200]).includes(status);
       if (isAnswer && call.stream) return response;
       const body = await reached(response.text(), options);
-      if (isAnswer) return parsed(body, "the answer is not JSON; does baseUrl lead to a Stepflow API?");
+      if (isAnswer) return parsed(body);
       const error = errorOf(readProblem(status, body, seconds(response.header("retry-after"))));
       if (status !== 401 || refusal) throw error;
       refusal = error;
@@ -104,9 +102,6 @@ export function exchangeWith(settings: Settings): Exchange {
   };
   return exchange;
 }
-
-/** The refusal that a stream tells of in its middle. */
-const EXPIRED = { type: "unauthenticated", status: 401 };
 
 async function send<T>(exchange: Exchange, call: Call, options: CallOptions): Promise<T> {
   const { timeout, patience, attempts, pause } = exchange;
@@ -163,17 +158,17 @@ function written(query: Query = {}): string {
   const pairs = Object.entries(query).flatMap(([name, value]) =>
     [value === false ? [] : (value ?? [])]
       .flat()
-      .map((each) => `${name}=${encodeURIComponent(each as string)}`),
+      .map((each) => `${name}=${encodeURIComponent(each instanceof Date ? each.toISOString() : each)}`),
   );
   return pairs.length ? `?${pairs.join("&")}` : "";
 }
 
-/** The value of what a server sent; `complaint` is what the error says if it is none. */
-export function parsed(text: string, complaint: string): unknown {
+/** The value of what a server sent. */
+export function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new RemoteError(complaint, {}, { cause });
+    throw new RemoteError("what came is not JSON; does baseUrl lead to a Stepflow API?", {}, { cause });
   }
 }
 

@@ -95,12 +95,12 @@ async function* connection(
 ): AsyncGenerator<string, void, undefined> {
   options.onConnection?.("connecting");
   within(exchange.timeout);
-  const response = await exchange.attempt<TransportResponse>(call, options, signal, reading.expired);
+  const response = await exchange.attempt<TransportResponse>(call, options, signal, reading.refusal);
   reading.connected(response.status === 204);
   if (reading.isOver()) return;
   options.onConnection?.("open");
   const chunks = response.chunks()[Symbol.asyncIterator]();
-  while (!reading.expired) {
+  while (!reading.refusal) {
     within(exchange.idleTimeout);
     const next = await exchange.reached<IteratorResult<string, unknown>>(chunks.next(), options);
     within(Infinity);

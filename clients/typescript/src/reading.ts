@@ -1,11 +1,13 @@
 // Reading: what a stream's pieces mean to its reader, and from where it goes on once it was cut. Pure.
 
+import { UnauthenticatedError } from "./errors.js";
 import type { StreamEvent } from "./events.js";
 import { parsed } from "./exchange.js";
 import { isEnded } from "./records.js";
 import { parserFrom } from "./sse.js";
 
 const MOST_TOLD = 10_000;
+const EXPIRED = { type: "unauthenticated", status: 401 };
 
 /** A reader's place in a stream of one run, or of several. */
 export interface Reading {
@@ -14,8 +16,8 @@ export interface Reading {
   cursor: string | undefined;
   /** Milliseconds that the server wants to pass before a reconnection. */
   retry: number;
-  /** The credential was refused in the middle. */
-  expired: boolean;
+  /** The credential was refused in the middle, and so. */
+  refusal: Error | undefined;
   /** This connection has told something. */
   progress: boolean;
   /** Whether every run has ended, and that was told. */
@@ -39,14 +41,15 @@ export function readingOf(ids: readonly string[], cursor: string | undefined): R
     runIds,
     cursor,
     retry: 1000,
-    expired: false,
+    refusal: undefined,
     progress: false,
     isOver: () => !going.size,
     leaveOut: (runId) => runIds.size > 1 && !going.has(runId) && runIds.delete(runId),
     isKnown: false,
     connected(isLast) {
       reading.isKnown = true;
-      reading.expired = reading.progress = false;
+      reading.refusal = undefined;
+      reading.progress = false;
       if (isLast) going.clear();
       parser = parserFrom(reading.cursor);
     },
@@ -55,11 +58,11 @@ export function readingOf(ids: readonly string[], cursor: string | undefined): R
       reading.retry = parser.retry ?? reading.retry;
       for (const { event: type, data, id } of messages) {
         if (type === "token:expired") {
-          reading.expired = true;
+          reading.refusal = new UnauthenticatedError("the token has expired", EXPIRED);
           return;
         }
         reading.cursor = id || reading.cursor;
-        const event = parsed(data, "an event of the stream is not JSON") as StreamEvent;
+        const event = parsed(data) as StreamEvent;
         if (!isNews(event)) continue;
         reading.progress = true;
         const isEnd = event.type.startsWith("execution:") || (event.type === "run" && isEnded(event.run));

@@ -136,11 +136,9 @@ describe("a subscription", () => {
 
     expect(result).toBe(5);
     expect(steps.map((step) => step.result)).toEqual([0, 1, 2, 3, 4]);
-    const { steps: _now, endedAt: told, ...last } = runs.at(-1) as Run;
-    const { steps: _then, endedAt: kept, ...read } = await client.getRun(runId);
+    const { steps: _now, ...last } = runs.at(-1) as Run;
+    const { steps: _then, ...read } = await client.getRun(runId);
     expect(last).toEqual(read);
-    // An event has the instant of its entry in the journal; the run's end is the instant of the write, which comes after.
-    expect(Date.parse(told ?? "")).toBeLessThanOrEqual(Date.parse(kept ?? ""));
   });
 
   test("tells of a failure", async () => {

@@ -266,7 +266,8 @@ def _of_run(entry: Entry, run: RunRecord, view: View) -> StreamEvent | None:
 
 
 def _ending(entry: journal.Ended, run: RunRecord, view: View) -> StreamEvent:
-    at = instant(entry.at)
+    # A run ends when its end is durable, and is kept from then on. Its worker decided that a little before; after an outage, long before.
+    at = instant(run.ended_at or entry.at)
     match entry.status:
         case RunStatus.COMPLETED:
             return ExecutionComplete(run_id=run.id, at=at, data=view.value(run.output))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stepflow.errors import InputError
 from stepflow.model import journal
@@ -123,6 +124,16 @@ def test_each_entry_is_told_as_the_specification_says(
     assert (streams.event_name(event), written["type"], written["runId"]) == (name, name, "r1")
     assert written["at"] == "2026-01-31T12:00:00.005Z"
     assert {**written, **data} == written
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED])
+def test_a_run_ends_at_the_instant_of_its_record_not_when_its_worker_decided_it(status: RunStatus) -> None:
+    durable = AT + timedelta(minutes=5)  # the storage was away meanwhile
+
+    event = streams.journal_event(journal.Ended(at=AT, status=status), replace(RUN, ended_at=durable), VIEW)
+
+    assert event is not None
+    assert event.at == durable
 
 
 def test_every_kind_of_entry_is_in_the_table() -> None:

@@ -51,6 +51,8 @@ class StreamContract:
         assert [json.loads(each.data)["result"] for each in whole if each.event == "step:complete"] == list(
             range(5)
         )
+        # What a reader made of the events is the record, to the instant: the end is when the record says.
+        assert json.loads(whole[-1].data)["at"] == client.run(run_id)["endedAt"]
         for place, message in enumerate(whole[:-1]):
             headers = {"Last-Event-ID": message.id}
             with client.stream(f"/runs/{run_id}/stream", headers=headers) as stream:
