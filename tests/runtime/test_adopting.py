@@ -49,6 +49,21 @@ async def waits() -> Any:
     return await wait_for_event("go")
 
 
+@workflow
+async def counts() -> Any:
+    return [await step.run("count", count), await wait_for_event("go")]
+
+
+async def count() -> int:
+    effects.append("count")
+    return effects.count("count")
+
+
+@workflow
+async def holds() -> None:
+    await act("held")
+
+
 async def test_a_claim_whose_answer_was_lost_is_found_among_our_own_runs() -> None:
     storage = MemoryStorage()
     async with living(acts, storage=storage, worker=False) as client:
@@ -161,6 +176,25 @@ async def test_a_run_that_is_forgotten_twice_while_nobody_drives_it_is_found_twi
 
         assert await run.result() == "on"
     assert effects == ["before"] * 3
+
+
+async def test_an_execution_in_memory_is_not_gone_on_with_where_the_store_forgot_what_led_to_it() -> None:
+    storage = MemoryStorage()
+    gates["held"] = asyncio.Event()
+    async with living(counts, holds, storage=storage, worker=False) as client:
+        run = await client.app.trigger(counts)
+        older = deepcopy(storage._records)
+        async with living(counts, holds, storage=storage, clock=client.clock, concurrency=1) as first:
+            await first.reaches(run, "suspended")
+            await first.app.trigger(holds)  # for as long as it runs, this worker takes nothing else
+            await until(lambda: "held" in effects)
+            storage._records = older  # a failover to a replica that had heard of none of it
+            async with living(counts, holds, storage=storage, clock=client.clock) as second:
+                await second.reaches(run, "suspended")
+            gates["held"].set()
+            await client.app.notify("go", "on")
+
+            assert await run.result() == [2, "on"]
 
 
 async def test_a_run_whose_next_row_is_refused_again_and_again_is_tried_once_a_look(

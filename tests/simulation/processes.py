@@ -10,6 +10,7 @@ from typing import Any
 
 from stepflow import Stepflow
 from stepflow._runtime.surroundings import Surroundings
+from stepflow._runtime.worker import Worker
 from stepflow.clock import Clock
 from stepflow.errors import StorageError
 from stepflow.storage.base import Storage
@@ -132,17 +133,20 @@ class Process:
         return f"{self.name}.{self._incarnations}"
 
     @property
-    def worker_id(self) -> WorkerId | None:
+    def worker(self) -> Worker | None:
+        """What works in it, also while it stops: its last bodies run in the grace that it has then."""
         opened = None if self.app is None else self.app._opened
-        return None if opened is None or opened.worker is None else opened.worker.worker_id
+        return None if opened is None else opened.worker or opened._stopping
+
+    @property
+    def worker_id(self) -> WorkerId | None:
+        return None if self.worker is None else self.worker.worker_id
 
     @property
     def runs_in_memory(self) -> int:
         """How many runs it drives, or reads to drive them."""
-        opened = None if self.app is None else self.app._opened
-        if opened is None or opened.worker is None:
-            return 0
-        return len(opened.worker.drivers) + len(opened.worker._arrivals._loading)
+        worker = self.worker
+        return 0 if worker is None else len(worker.drivers) + len(worker._arrivals._loading)
 
     @property
     def usable(self) -> bool:
@@ -191,12 +195,12 @@ class Process:
         """The simulation is over: end what is left of it, so that nothing of it runs later in another one."""
         self.dead = False
         self.loop.halted = False
-        opened = None if self.app is None else self.app._opened
-        if opened is not None and opened.worker is not None:
-            for driver in list(opened.worker.drivers.values()):
+        worker = self.worker
+        if worker is not None:
+            for driver in list(worker.drivers.values()):
                 driver.drop()
-            opened.worker.keeping.drop_all()
-            opened.worker.offload.close()
+            worker.keeping.drop_all()
+            worker.offload.close()
         for _ in range(50):
             tasks = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
             if not tasks:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepflow import Stepflow
 from stepflow.errors import StorageUnavailableError
 from stepflow.model.events import NewEvent
 from stepflow.model.payloads import NULL
@@ -27,6 +28,7 @@ from tests.simulation.shrinking import shrink, simpler
 from tests.simulation.simulate import simulate
 from tests.simulation.stores import Store, make
 from tests.simulation.virtual import MICROSECONDS
+from tests.simulation.workflows import pack
 from tests.simulation.world import World
 
 
@@ -162,6 +164,22 @@ def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
         assert requests.look(record) is None
         world.run(1)
         assert requests.look(record) == "its cancel was not heard by w1 for 4.5 s"
+
+
+def test_a_worker_is_known_by_its_name_until_it_has_stopped() -> None:
+    world, _, process = small_world(latency=1)
+    app = Stepflow(process.proxy, workflows=[pack], clock=process.clock, retention=None, event_retention=None)
+    process.begin(app, worker=True)
+    world.run(5, lambda: process.ready)
+    assert process.worker_id == "one.1"
+
+    process.spawn(process.close())
+    world.run(0.01)
+
+    assert (process.worker_id, process.closed) == ("one.1", False), "its last bodies may run now"
+    world.run(5, lambda: process.closed)
+    assert (process.worker_id, process.closed) == (None, True)
+    process.bury()
 
 
 def test_time_passes_only_where_somebody_waits() -> None:

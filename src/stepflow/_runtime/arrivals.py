@@ -75,10 +75,9 @@ class Arrivals:
         host.take_slot(run.queue)
         kept = host.keeping.take(run.id)
         if kept is not None:
-            # An id may have been another run's, which was deleted: what tells them apart is their place in the store's sequence.
-            same_run = kept.execution.mailbox.created_pos == run.created_pos
-            follows = claim.complete and claim.rows[0].seq == kept.seq + 1
-            if same_run and follows and kept.attempt == run.attempt:
+            # Its own last row proves that it is this run's, and not that of one which had its id and was deleted; and that
+            # the store has not forgotten what it knows, and taken something else in its place.
+            if claim.complete and kept.left_at(claim.rows[0]) and kept.attempt == run.attempt:
                 host.drivers[run.id] = kept
                 self._go_on(kept, claim)
                 return

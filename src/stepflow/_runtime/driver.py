@@ -32,6 +32,7 @@ from stepflow.model.journal import (
     Claimed,
     Continued,
     Entry,
+    JournalRow,
     Paused,
     RunAttemptFailed,
     StepIntended,
@@ -41,7 +42,7 @@ from stepflow.model.runs import NewRun, RunRecord
 from stepflow.model.states import PauseReason
 from stepflow.storage import writes
 from stepflow.storage.writes import Claim, CommitRun, CreateRun, Transition, Write
-from stepflow.types import RunId
+from stepflow.types import RunId, WorkerId
 
 _log = logging.getLogger("stepflow.run")
 LONG_JOURNAL = 10_000
@@ -66,6 +67,9 @@ class Driver:
     Everything here runs in plain callbacks of the host loop. While a write is in flight, further entries are advanced over
     speculatively; what they ask for is performed after the write that carries them, never before.
     """
+
+    _left_by: tuple[WorkerId, str] | None = None
+    """The writer and write id of the row that gave the run up."""
 
     def __init__(
         self,
@@ -151,13 +155,17 @@ class Driver:
         self._receive(claim.events)
         self._take_requests(run)
 
+    def left_at(self, row: JournalRow) -> bool:
+        """Whether it gave its run up with this row, and not with another one that has its place now: stores may forget."""
+        return row.seq == self.seq and (row.writer, row.write_id) == self._left_by
+
     def go_on(self, claim: Claim) -> None:
         """The run was claimed again while its execution was still in memory: only the new rows are replayed."""
+        entries = [entry for row in claim.rows if row.seq > self.seq for entry in row.entries]
         self.seq = claim.run.seq
         self.writer = self.host.worker_id
         self._cancel_asked = self._pause_asked = False
         self._registrations.reset(claim.run.waits)
-        entries = [entry for row in claim.rows for entry in row.entries]
         self.teller = self.host.audience.teller_for(self)  # others may have begun to watch while it slept
         if self.teller is not None and self._resting_until is None:
             self.teller.resumed(self.at())
@@ -517,6 +525,7 @@ class Driver:
                 cancels=cargo.cancels,
                 attempt=cargo.attempt,
             )
+            self._left_by = (commit.writer, commit.write_id)
         if self.teller is not None:
             self.teller.commit = commit
         failpoint("step.before_checkpoint")

@@ -40,8 +40,8 @@ class Keeping:
         return driver
 
     def known(self) -> dict[RunId, int]:
-        """Up to which journal row each of them knows its run."""
-        return {run_id: driver.seq for run_id, driver in self._drivers.items()}
+        """From which journal row each of them needs its run: the one by which it gave the run up comes again, as a proof."""
+        return {run_id: driver.seq - 1 for run_id, driver in self._drivers.items()}
 
     def drop_all(self) -> None:
         for driver in self._drivers.values():

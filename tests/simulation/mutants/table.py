@@ -33,10 +33,10 @@ NOTICED_AT: dict[str, int] = {
     "claim_without_a_row": 1,
     "force_cancel_without_a_row": 1,
     "suspend_over_events": 2,
-    "suspend_over_a_cancel": 12,
+    "suspend_over_a_cancel": 28,
     "suspend_over_a_pause": 1,
     "forget_a_cancel_with_any_commit": 4,
-    "end_twice": 7,
+    "end_twice": 6,
     "lose_a_row_now_and_then": 1,
     "give_positions_twice": 5,
     "register_waits_after_looking": 2,
@@ -67,9 +67,9 @@ NOTICED_AT: dict[str, int] = {
     "set_no_alarm": 3,
     "keep_nothing_of_earlier_attempts": 1,
     "continue_without_cursors": 2,
-    "do_not_poll": 3,
+    "do_not_poll": 4,
     "adopt_nothing": 385,
-    "leave_no_intent": 15,
+    "leave_no_intent": 26,
     "run_what_was_interrupted": 26,
     "go_on_when_fenced": 54,
     "suspend_while_steps_run": 67,
@@ -84,6 +84,7 @@ NOTICED_AT: dict[str, int] = {
     "take_any_number": 2,
     "run_a_step_beside_itself": 4,
     "read_only_the_last_row": 11,
+    "go_on_in_another_journal": 522,
 }
 """The first seed on memory that notices; others are tried if it does not, any more."""
 

@@ -115,8 +115,8 @@ async def gather(link: Link, request: ClaimRequest, taken: Mapping[RunId, Journa
     """What the owner of runs that were taken needs, without those that somebody else has by now."""
     found = await runs.load_claimed(link, list(taken), limit=CLAIM_EVENTS_LIMIT)
     loaded = Loaded()
-    for found_run, _ in found.values():
-        loaded.add_run(found_run)
+    for one in found.values():
+        loaded.add_run(one.run)
     records = WorkingSet(loaded, ())
     states: list[RunState] = []
     after: dict[RunId, int] = {}
@@ -125,9 +125,13 @@ async def gather(link: Link, request: ClaimRequest, taken: Mapping[RunId, Journa
         if state is not None and state.worker == request.worker and records.last_seq(run_id) == row.seq:
             states.append(state)
             after[run_id] = known_seq(request.known, state, row.seq - 1)
-    tails = await journal.read_tails(
-        link, {run_id: seq for run_id, seq in after.items() if seq < taken[run_id].seq - 1}
-    )
+    tails = {
+        run_id: [before]
+        for run_id, seq in after.items()
+        if (before := found[run_id].before_last) is not None and seq + 1 == before[0].seq
+    }
+    longer = {run_id: seq for run_id, seq in after.items() if seq + 1 < taken[run_id].seq}
+    tails |= await journal.read_tails(link, {run: seq for run, seq in longer.items() if run not in tails})
     budget = RowBudget()
     brought: list[Claim] = []
     for run in states:
@@ -139,7 +143,7 @@ async def gather(link: Link, request: ClaimRequest, taken: Mapping[RunId, Journa
                 rows=(*rows, own),
                 complete=len(rows) == own.seq - 1 - after[run.id],
                 takeover=False,
-                events=tuple(found[run.id][1][:CLAIM_EVENTS_LIMIT]),
+                events=tuple(found[run.id].events[:CLAIM_EVENTS_LIMIT]),
             )
         )
     return brought
@@ -163,8 +167,8 @@ async def _take(
     ids = [candidate.run_id for candidate in chosen]
     found = await runs.load_claimed(link, ids, limit=CLAIM_EVENTS_LIMIT)
     loaded = Loaded()
-    for found_run, _ in found.values():
-        loaded.add_run(found_run)
+    for one in found.values():
+        loaded.add_run(one.run)
     records = WorkingSet(loaded, ())
     work = Work(records, request.now)
     states = [state for run_id in ids if run_id in found and (state := records.find(run_id)) is not None]
@@ -174,7 +178,7 @@ async def _take(
     )
     budget = RowBudget()
     brought = [
-        _taken(work, run, request.worker, budget, after[run.id], tails.get(run.id, ()), found[run.id][1])
+        _taken(work, run, request.worker, budget, after[run.id], tails.get(run.id, ()), found[run.id].events)
         for run in states
     ]
     if not await flush(link, records):

@@ -208,6 +208,17 @@ class ClaimedJournalContract(Contract):
 
         assert ([row.seq for row in taken.rows], taken.complete) == ([3, 4], True)
 
+    async def test_a_large_row_that_the_worker_does_not_know_comes_along(self, storage: Storage) -> None:
+        await storage.register_worker(a_worker())
+        await running(storage)
+        large = a_step(json='"' + "x" * 100_000 + '"')
+        await write(storage, commit(seq=2, entries=[large], transition=Release()))
+
+        (taken,) = await claim(storage, known={"r1": 1})
+
+        assert ([row.seq for row in taken.rows], taken.complete) == ([2, 3], True)
+        assert taken.rows[0].entries == (large,)
+
     async def test_knowing_more_than_there_is_counts_for_nothing(self, storage: Storage) -> None:
         await storage.register_worker(a_worker())
         await running(storage)

@@ -30,6 +30,10 @@ SELECT j.run_id, j.seq, j.writer, j.write_id, j.entries FROM {bulk.unnest(("run_
     ) j
 WHERE j.bytes <= {RUN_ROWS_LIMIT} ORDER BY j.run_id, j.seq
 """  # noqa: S608 - our columns
+BEFORE_LAST: Final = """LATERAL (SELECT j.seq, j.writer, j.write_id,
+    CASE WHEN octet_length(j.entries::text) <= 65536 THEN j.entries::text END AS entries
+    FROM @.journal j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1 OFFSET 1)"""
+"""The row before the last one of a run ``r``, if it has one; without its entries if they are many."""
 _CUT = "DELETE FROM @.journal WHERE run_id = $1 AND seq < $2::bigint"
 
 
@@ -38,6 +42,15 @@ def row_of(row: Row) -> JournalRow:
     return JournalRow(
         run_id=row[0], seq=row[1], writer=row[2], write_id=row[3], entries=decode_entries(row[4])
     )
+
+
+SizedRow = tuple[JournalRow, int]
+"""A journal row, and how many bytes its entries have."""
+
+
+def sized(row: Row) -> SizedRow:
+    """A journal row from the columns of the table, with its size."""
+    return row_of(row), len(row[4].encode())
 
 
 async def cut_before(link: Link, run_id: RunId, seq: int) -> None:
@@ -50,12 +63,12 @@ async def read_rows(link: Link, run_id: RunId, after: int, limit: int | None = N
     return [row_of(row) for row in await link.fetch(_READ, run_id, after, limit)]
 
 
-async def read_tails(link: Link, after: Mapping[RunId, int]) -> dict[RunId, list[tuple[JournalRow, int]]]:
-    """For each run the rows after a seq, each with its size, as many as a claim may bring along."""
-    tails: dict[RunId, list[tuple[JournalRow, int]]] = {}
+async def read_tails(link: Link, after: Mapping[RunId, int]) -> dict[RunId, list[SizedRow]]:
+    """For each run the rows after a seq, as many as a claim may bring along."""
+    tails: dict[RunId, list[SizedRow]] = {}
     if after:
         for row in await link.fetch(_TAILS, *bulk.pairs(after)):
-            tails.setdefault(row[0], []).append((row_of(row), len(row[4].encode())))
+            tails.setdefault(row[0], []).append(sized(row))
     return tails
 
 

@@ -27,6 +27,7 @@ from stepflow.storage.postgres import bulk
 from stepflow.storage.postgres.driver import Row
 from stepflow.storage.postgres.link import Link
 from stepflow.storage.postgres.operations.events import WAITED, waited_of
+from stepflow.storage.postgres.operations.journal import BEFORE_LAST, SizedRow, sized
 from stepflow.types import RunId
 
 _WIDTH: Final = len(RUN_COLUMNS)
@@ -46,8 +47,8 @@ SELECT {_COLUMNS}, {_LAST_SEQ}, {_WAITS}, i.codec, i.input::text
 FROM @.runs r LEFT JOIN @.inputs i ON i.run_id = r.id WHERE r.id = ANY($1::text[])
 """  # noqa: S608 - our columns
 _LOAD_CLAIMED: Final = f"""
-SELECT {_COLUMNS}, {_LAST_SEQ}, {_WAITS}, i.codec, i.input::text, {WAITED}
-FROM @.runs r LEFT JOIN @.inputs i ON i.run_id = r.id WHERE r.id = ANY($2::text[])
+SELECT {_COLUMNS}, {_LAST_SEQ}, {_WAITS}, i.codec, i.input::text, {WAITED}, r.id, b.seq, b.writer, b.write_id, b.entries
+FROM @.runs r LEFT JOIN @.inputs i ON i.run_id = r.id LEFT JOIN {BEFORE_LAST} b ON true WHERE r.id = ANY($2::text[])
 """  # noqa: S608 - our columns
 
 # The subquery gives ids only, each once; the rows themselves are locked one after the other, in the order of the ids.
@@ -103,6 +104,16 @@ class LoadedRun(msgspec.Struct, frozen=True, gc=False):
     """None if it was not asked for."""
 
 
+class LoadedClaim(msgspec.Struct, frozen=True, gc=False):
+    """A run, and what its owner needs to know at once."""
+
+    run: LoadedRun
+    events: list[Event]
+    """Those that its waits may have."""
+    before_last: SizedRow | None
+    """Its journal's row before the last one, if it is not large."""
+
+
 # ------------------------------------------------------------------ loading
 async def read_progress(link: Link, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
     """How far those of the runs are that exist."""
@@ -137,12 +148,16 @@ async def load(link: Link, run_ids: Collection[RunId], *, whole: bool = False) -
     return [_loaded(row) for row in await link.fetch(_LOAD_WHOLE if whole else _LOAD, list(run_ids))]
 
 
-async def load_claimed(
-    link: Link, run_ids: Collection[RunId], *, limit: int
-) -> dict[RunId, tuple[LoadedRun, list[Event]]]:
-    """Runs with their inputs, and with the events that their waits may have, at most ``limit`` a wait."""
-    rows = [tuple(row) for row in await link.fetch(_LOAD_CLAIMED, limit, list(run_ids))]
-    return {row[0]: (_loaded(row[:-1]), waited_of(row[-1])) for row in rows}
+async def load_claimed(link: Link, run_ids: Collection[RunId], *, limit: int) -> dict[RunId, LoadedClaim]:
+    """Runs with their inputs, with the events that their waits may have, at most ``limit`` a wait, and with the row before the last."""
+    found: dict[RunId, LoadedClaim] = {}
+    for columns in await link.fetch(_LOAD_CLAIMED, limit, list(run_ids)):
+        row = tuple(columns)
+        run, events, before = row[:-6], row[-6], row[-5:]
+        found[row[0]] = LoadedClaim(
+            _loaded(run), waited_of(events), None if before[4] is None else sized(before)
+        )
+    return found
 
 
 def _loaded(row: Row) -> LoadedRun:
