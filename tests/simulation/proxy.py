@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from stepflow.errors import StepflowError, StorageUnavailableError
 from stepflow.model.events import Wait
 from stepflow.model.runs import RunFilter
+from stepflow.storage._untold import UntoldClaims
 from stepflow.storage.base import Storage, WorkerRecord
-from stepflow.storage.writes import Wakeup, Write
+from stepflow.storage.writes import Claim, Wakeup, Write
 from stepflow.types import RunId, WorkerId
 from tests.simulation.virtual import MICROSECONDS
 
@@ -63,6 +64,7 @@ class Proxy:
         self._process = process
         self._world = process.world
         self._inner = inner
+        self._untold = UntoldClaims(self)  # as every store on a server has it, at this end of the road
         self.hearing: Hearing | None = None
 
     # -------------------------------------------------------------- one call
@@ -146,7 +148,7 @@ class Proxy:
     def write(self, batch: Sequence[Write], *, now: datetime) -> Awaitable[Any]:
         return self._call("write", lambda inner: inner.write(batch, now=now), batch)
 
-    def claim_runs(
+    async def claim_runs(
         self,
         worker: WorkerId,
         *,
@@ -155,19 +157,23 @@ class Proxy:
         limit: int,
         now: datetime,
         workflows: Collection[str] | None = None,
-    ) -> Awaitable[Any]:
-        return self._call(
-            "claim_runs",
-            lambda inner: inner.claim_runs(
-                worker, queues=queues, known=known, limit=limit, now=now, workflows=workflows
-            ),
-            worker,
-        )
+    ) -> Sequence[Claim]:
+        def take() -> Awaitable[Sequence[Claim]]:
+            return self._call(
+                "claim_runs",
+                lambda inner: inner.claim_runs(
+                    worker, queues=queues, known=known, limit=limit, now=now, workflows=workflows
+                ),
+                worker,
+            )
+
+        return await self._untold.claim(worker, known=known, now=now, take=take)
 
     def register_worker(self, worker: WorkerRecord) -> Awaitable[None]:
         return self._call("register_worker", lambda inner: inner.register_worker(worker), worker)
 
     def release_worker(self, worker: WorkerId, *, now: datetime) -> Awaitable[Any]:
+        self._untold.forget(worker)
         return self._call("release_worker", lambda inner: inner.release_worker(worker, now=now), worker)
 
     def renew(self, worker: WorkerId, now: datetime, lease: timedelta) -> Awaitable[bool]:

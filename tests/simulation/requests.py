@@ -73,15 +73,19 @@ class Requests:
         waits = record.status is RunStatus.RUNNING and record.cancel_requested and record.worker is not None
         if waits and (noted is None or noted.owner != record.worker):
             self._cancels[record.id] = _Cancel(str(record.worker), now)
-        elif noted is not None and now > noted.since + HEARD_WITHIN and self._is_well(noted):
+        elif noted is not None and now > noted.since + HEARD_WITHIN and self._is_well(record.id, noted):
             return f"its cancel was not heard by {noted.owner} for {(now - noted.since) / MICROSECONDS:.1f} s"
         elif waits and noted is not None:
             self._cancels[record.id] = noted
         return None
 
-    def _is_well(self, cancel: _Cancel) -> bool:
-        """Whether its owner could have heard it at once: it lives, and had no trouble since shortly before."""
+    def _is_well(self, run_id: str, cancel: _Cancel) -> bool:
+        """Whether its owner could have heard it at once: it knows that the run is its own, lives, and had no trouble since shortly before."""
         for process in self._world.processes:
             if process.worker_id == cancel.owner:
-                return process.usable and process.troubled_at + HEARD_WITHIN < cancel.since
+                return (
+                    process.drives(run_id)
+                    and process.usable
+                    and process.troubled_at + HEARD_WITHIN < cancel.since
+                )
         return False

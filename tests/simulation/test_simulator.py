@@ -148,7 +148,10 @@ def test_a_run_that_is_gone_is_noticed_unless_somebody_deleted_it() -> None:
     assert world.observer.wrong == ["0.000000 s: lost: it is not there any more, and nobody deleted it"]
 
 
-def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed_if_it_knows_of_the_run(
+    knows: bool,
+) -> None:
     world, store, process = small_world()
     requests = Requests(world)
     at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
@@ -159,11 +162,12 @@ def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
     process.troubled_at = -HEARD_WITHIN - 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Process, "worker_id", "w1")
+        patch.setattr(Process, "drives", lambda self, run_id: knows)  # the answer to its claim may be lost
         assert requests.look(record) is None
         world.run(HEARD_WITHIN / MICROSECONDS)
         assert requests.look(record) is None
         world.run(1)
-        assert requests.look(record) == "its cancel was not heard by w1 for 4.5 s"
+        assert requests.look(record) == ("its cancel was not heard by w1 for 4.5 s" if knows else None)
 
 
 def test_a_worker_is_known_by_its_name_until_it_has_stopped() -> None:
