@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import inspect
 from typing import Any
 
 import pytest
 
 DEADLINE = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _long_tests_are_not_told_of(request: pytest.FixtureRequest) -> None:
+    """Where every thread stands is shown of a test that is about to be too late; one with a limit of its own is late by that."""
+    if request.node.get_closest_marker("timeout") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(tryfirst=True)
