@@ -18,7 +18,7 @@ from stepflow.errors import StorageError
 from stepflow.model.events import Event
 from stepflow.model.journal import Claimed, JournalRow
 from stepflow.model.runs import RunRecord
-from stepflow.storage._rules.claims import CLAIM_EVENTS_LIMIT
+from stepflow.storage._rules.claims import CLAIM_EVENTS_LIMIT, is_claim
 from stepflow.storage.base import Storage
 from stepflow.storage.writes import Claim
 from stepflow.types import RunId, WorkerId
@@ -125,8 +125,11 @@ class UntoldClaims:
 
 
 def _claimed(rows: Sequence[JournalRow], run: RunRecord, worker: WorkerId) -> Claimed | None:
-    """The claim in the last row of a journal, if that is the worker's and nothing else."""
-    if not rows or rows[-1].seq != run.seq or rows[-1].writer != worker or len(rows[-1].entries) != 1:
+    """The claim in the last row of a journal, if that is the worker's and nothing else.
+
+    A run that the worker started and took in one write is no claim, though the clock may have shown the same for both.
+    """
+    if not rows or rows[-1].seq != run.seq or rows[-1].writer != worker or not is_claim(rows[-1]):
         return None
     entry = rows[-1].entries[0]
     return entry if isinstance(entry, Claimed) else None

@@ -40,7 +40,16 @@ def take(work: Work, run: RunState, worker: WorkerId) -> JournalRow:
 def claimed_row(run_id: RunId, seq: int, worker: WorkerId, now: datetime, *, takeover: bool) -> JournalRow:
     """The row by which a run becomes the worker's."""
     entry = Claimed(at=now, worker=worker, takeover=takeover, python=_PYTHON)
-    return JournalRow(run_id=run_id, seq=seq, writer=worker, write_id=f"claim-{seq}", entries=(entry,))
+    return JournalRow(run_id=run_id, seq=seq, writer=worker, write_id=_write_id(seq), entries=(entry,))
+
+
+def is_claim(row: JournalRow) -> bool:
+    """Whether a claim wrote the row, and not the start of a run that its starter took at once."""
+    return row.write_id == _write_id(row.seq)
+
+
+def _write_id(seq: int) -> str:
+    return f"claim-{seq}"
 
 
 def known_seq(known: Mapping[RunId, int], run: RunState, last: int) -> int:
