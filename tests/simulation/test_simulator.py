@@ -166,6 +166,28 @@ def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
         assert requests.look(record) == "its cancel was not heard by w1 for 4.5 s"
 
 
+def test_an_owner_that_was_not_told_of_its_claim_is_not_blamed_for_a_cancel() -> None:
+    world, store, process = small_world(lost_answers=1.0)
+    requests = world.observer.requests
+    at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
+    at_once(store.inner.write([create("r1")], now=T0))
+    process.proxy.claim_runs("w1", queues={"default": 1}, known={}, limit=1, now=T0)
+    world.run(1)
+    at_once(store.inner.write([ControlRun(run_id="r1", action=Action.CANCEL)], now=T0))
+    process.ready = True
+    process.troubled_at = -HEARD_WITHIN - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "worker_id", "w1")
+        for _ in range(3):
+            assert requests.look(at_once(store.inner.get_run("r1"))) is None
+            world.run(10)
+        at_once(store.inner.write([commit("r1", 2)], now=T0))
+        assert requests.look(at_once(store.inner.get_run("r1"))) is None
+        world.run(10)
+
+        assert requests.look(at_once(store.inner.get_run("r1"))) is not None, "it has found out by now"
+
+
 def test_a_worker_is_known_by_its_name_until_it_has_stopped() -> None:
     world, _, process = small_world(latency=1)
     app = Stepflow(process.proxy, workflows=[pack], clock=process.clock, retention=None, event_retention=None)

@@ -68,7 +68,7 @@ NOTICED_AT: dict[str, int] = {
     "keep_nothing_of_earlier_attempts": 1,
     "continue_without_cursors": 2,
     "do_not_poll": 4,
-    "adopt_nothing": 385,
+    "adopt_nothing": 345,
     "leave_no_intent": 26,
     "run_what_was_interrupted": 26,
     "go_on_when_fenced": 54,
