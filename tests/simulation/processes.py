@@ -188,6 +188,7 @@ class Process:
     def thaw_now(self) -> None:
         """The world is calm: it goes on at once."""
         if not self.dead and self.frozen_until > self.world.now:
+            self.world.hasten(self, self.frozen_until)
             self.frozen_until = self.world.now
             self._thaw()
 

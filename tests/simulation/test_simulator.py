@@ -83,6 +83,24 @@ def test_a_frozen_process_sends_its_request_when_it_goes_on() -> None:
     assert told[-1] == "left"
 
 
+def test_a_process_that_thaws_before_its_time_sends_its_request_then() -> None:
+    world, store, process = small_world()
+    told: list[Any] = []
+    process.freeze(500, "by a test")
+    process.proxy.write(
+        [SendEvent(event=NewEvent(event_id="e", payload=NULL, dedup_id="0"))], now=process.clock.now()
+    )
+    process.spawn(send(process, told))
+    world.run(100)
+    assert events(store) == 0
+
+    process.thaw_now()
+    world.run(1)
+
+    assert events(store) == 2
+    assert told[-1] == "left"
+
+
 def test_a_lost_answer_belongs_to_something_that_was_done() -> None:
     world, store, process = small_world(lost_answers=1.0)
     told: list[Any] = []
