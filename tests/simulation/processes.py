@@ -14,7 +14,7 @@ from stepflow._runtime.worker import Worker
 from stepflow.clock import Clock
 from stepflow.errors import StorageError
 from stepflow.storage.base import Storage
-from stepflow.types import RunId, WorkerId
+from stepflow.types import WorkerId
 from tests.simulation.proxy import Proxy
 from tests.simulation.virtual import MICROSECONDS, VirtualLoop, VirtualTimer
 from tests.simulation.world import EPOCH, World
@@ -142,11 +142,6 @@ class Process:
     def worker_id(self) -> WorkerId | None:
         return None if self.worker is None else self.worker.worker_id
 
-    def drives(self, run_id: RunId) -> bool:
-        """Whether it knows that the run is its own: the answer that would have said so may be lost."""
-        worker = self.worker
-        return worker is not None and (run_id in worker.drivers or run_id in worker._arrivals)
-
     @property
     def runs_in_memory(self) -> int:
         """How many runs it drives, or reads to drive them."""
@@ -193,6 +188,7 @@ class Process:
     def thaw_now(self) -> None:
         """The world is calm: it goes on at once."""
         if not self.dead and self.frozen_until > self.world.now:
+            self.world.hasten(self, self.frozen_until)
             self.frozen_until = self.world.now
             self._thaw()
 

@@ -112,6 +112,8 @@ class Proxy:
         if world.dice(dials.lost_answers):
             world.fault("lost answers")
             self._is_in_trouble()
+            if method == "claim_runs" and result:
+                world.observer.requests.claimed_untold(result)
             result, error = None, _unavailable("the answer was lost")
         self._reply(method, answer, result, error)
 

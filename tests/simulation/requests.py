@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tests.simulation.virtual import MICROSECONDS
 
 if TYPE_CHECKING:
     from stepflow.model.runs import RunRecord
+    from stepflow.storage.writes import Claim
     from tests.simulation.world import World
 
 HEARD_WITHIN = int(3.5 * MICROSECONDS)
@@ -33,6 +35,8 @@ class Requests:
         self._pauses: set[str] = set()
         self._erased: set[str] = set()
         self._cancels: dict[str, _Cancel] = {}
+        self._untold: dict[str, int] = {}
+        """Runs whose owner was not told that it has them, with the row of the claim: it finds out in its own time."""
         self._blind = False
 
     def forget(self) -> None:
@@ -48,6 +52,10 @@ class Requests:
         elif action is Action.DELETE:
             self._pauses.discard(run_id)
             self._erased.add(run_id)
+
+    def claimed_untold(self, claims: Iterable[Claim]) -> None:
+        """These runs were claimed, and the answer was lost."""
+        self._untold.update((claim.run.id, claim.run.seq) for claim in claims)
 
     def gone(self, run_id: str) -> str | None:
         """The run is not there, or is another one of its id: what is wrong with that."""
@@ -70,22 +78,23 @@ class Requests:
     def _unheard(self, record: RunRecord) -> str | None:
         """Whether the owner of a run has gone on for too long without reading that it is to cancel it."""
         now, noted = self._world.now, self._cancels.pop(record.id, None)
+        if (claimed := self._untold.get(record.id)) is not None:
+            if record.seq == claimed:
+                return None  # nobody drives it
+            noted = None
+            del self._untold[record.id]
         waits = record.status is RunStatus.RUNNING and record.cancel_requested and record.worker is not None
         if waits and (noted is None or noted.owner != record.worker):
             self._cancels[record.id] = _Cancel(str(record.worker), now)
-        elif noted is not None and now > noted.since + HEARD_WITHIN and self._is_well(record.id, noted):
+        elif noted is not None and now > noted.since + HEARD_WITHIN and self._is_well(noted):
             return f"its cancel was not heard by {noted.owner} for {(now - noted.since) / MICROSECONDS:.1f} s"
         elif waits and noted is not None:
             self._cancels[record.id] = noted
         return None
 
-    def _is_well(self, run_id: str, cancel: _Cancel) -> bool:
-        """Whether its owner could have heard it at once: it knows that the run is its own, lives, and had no trouble since shortly before."""
+    def _is_well(self, cancel: _Cancel) -> bool:
+        """Whether its owner could have heard it at once: it lives, and had no trouble since shortly before."""
         for process in self._world.processes:
             if process.worker_id == cancel.owner:
-                return (
-                    process.drives(run_id)
-                    and process.usable
-                    and process.troubled_at + HEARD_WITHIN < cancel.since
-                )
+                return process.usable and process.troubled_at + HEARD_WITHIN < cancel.since
         return False

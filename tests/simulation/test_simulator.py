@@ -56,6 +56,11 @@ async def send(process: Process, told: list[Any]) -> None:
         told.append("left")
 
 
+async def claim_in_vain(process: Process) -> None:
+    with pytest.raises(StorageUnavailableError):
+        await process.proxy.claim_runs("w1", queues={"default": 1}, known={}, limit=1, now=T0)
+
+
 def test_a_killed_process_does_nothing_any_more_not_even_in_its_finally_blocks() -> None:
     world, store, process = small_world()
     told: list[Any] = []
@@ -80,6 +85,24 @@ def test_a_frozen_process_sends_its_request_when_it_goes_on() -> None:
     world.run(1)
 
     assert events(store) == 1
+    assert told[-1] == "left"
+
+
+def test_a_process_that_thaws_before_its_time_sends_its_request_then() -> None:
+    world, store, process = small_world()
+    told: list[Any] = []
+    process.freeze(500, "by a test")
+    process.proxy.write(
+        [SendEvent(event=NewEvent(event_id="e", payload=NULL, dedup_id="0"))], now=process.clock.now()
+    )
+    process.spawn(send(process, told))
+    world.run(100)
+    assert events(store) == 0
+
+    process.thaw_now()
+    world.run(1)
+
+    assert events(store) == 2
     assert told[-1] == "left"
 
 
@@ -148,10 +171,7 @@ def test_a_run_that_is_gone_is_noticed_unless_somebody_deleted_it() -> None:
     assert world.observer.wrong == ["0.000000 s: lost: it is not there any more, and nobody deleted it"]
 
 
-@pytest.mark.parametrize("knows", [True, False])
-def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed_if_it_knows_of_the_run(
-    knows: bool,
-) -> None:
+def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed() -> None:
     world, store, process = small_world()
     requests = Requests(world)
     at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
@@ -162,12 +182,33 @@ def test_a_healthy_owner_that_does_not_hear_of_a_cancel_is_noticed_if_it_knows_o
     process.troubled_at = -HEARD_WITHIN - 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Process, "worker_id", "w1")
-        patch.setattr(Process, "drives", lambda self, run_id: knows)  # the answer to its claim may be lost
         assert requests.look(record) is None
         world.run(HEARD_WITHIN / MICROSECONDS)
         assert requests.look(record) is None
         world.run(1)
-        assert requests.look(record) == ("its cancel was not heard by w1 for 4.5 s" if knows else None)
+        assert requests.look(record) == "its cancel was not heard by w1 for 4.5 s"
+
+
+def test_an_owner_that_was_not_told_of_its_claim_is_not_blamed_for_a_cancel() -> None:
+    world, store, process = small_world(lost_answers=1.0)
+    requests = world.observer.requests
+    at_once(store.inner.register_worker(a_worker("w1", lease_until=T0 + LONG)))
+    at_once(store.inner.write([create("r1")], now=T0))
+    process.spawn(claim_in_vain(process))
+    world.run(1)
+    at_once(store.inner.write([ControlRun(run_id="r1", action=Action.CANCEL)], now=T0))
+    process.ready = True
+    process.troubled_at = -HEARD_WITHIN - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "worker_id", "w1")
+        for _ in range(3):
+            assert requests.look(at_once(store.inner.get_run("r1"))) is None
+            world.run(10)
+        at_once(store.inner.write([commit("r1", 2)], now=T0))
+        assert requests.look(at_once(store.inner.get_run("r1"))) is None
+        world.run(10)
+
+        assert requests.look(at_once(store.inner.get_run("r1"))) is not None, "it has found out by now"
 
 
 def test_a_worker_is_known_by_its_name_until_it_has_stopped() -> None:

@@ -61,6 +61,13 @@ class World:
         """The handle is ready in that process at this instant, or when the process thaws."""
         heapq.heappush(self._heap, (when, next(self._order), process, handle))
 
+    def hasten(self, process: Process, when: int) -> None:
+        """What was put off in that process until then is due now: it has thawed before its time."""
+        for place, (due, order, whose, what) in enumerate(self._heap):
+            if whose is process and due == when:
+                self._heap[place] = (self.now, order, whose, what)
+        heapq.heapify(self._heap)
+
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Let so much time pass; True if ``until`` came true before it was over."""
         heap = self._heap

@@ -72,7 +72,7 @@ NOTICED_AT: dict[str, int] = {
     "leave_no_intent": 47,
     "run_what_was_interrupted": 47,
     "go_on_when_fenced": 54,
-    "suspend_while_steps_run": 9,
+    "suspend_while_steps_run": 263,
     "skip_the_rest_of_a_row": 1,
     "pause_although_it_was_taken_back": 22,
     "forget_the_cancel_of_a_run_that_pauses": 31,
