@@ -22,6 +22,7 @@ from stepflow import (
 )
 from stepflow._engine.execution import Execution
 from stepflow._runtime.following import End
+from stepflow._runtime.timers import Alarm
 from tests.runtime.living import World, living, settle, until, worker_of
 
 KEPT = (End,)
@@ -63,6 +64,11 @@ async def doomed(what: str) -> str:
 async def sleeps(name: str) -> str:
     await sleep("long", "1h")
     return name
+
+
+@workflow
+async def naps() -> None:
+    await sleep("short", "10s")
 
 
 WORKFLOWS = (counts, listens, doomed, sleeps)
@@ -110,6 +116,10 @@ def held() -> Counter[type]:
     return Counter(type(each) for each in gc.get_objects())
 
 
+def alarms() -> int:
+    return held()[Alarm]
+
+
 async def test_nothing_is_held_of_runs_that_ended() -> None:
     async with living(*WORKFLOWS, retention="1h", event_retention="1h") as world:
         crowd = Crowd(world)
@@ -124,6 +134,21 @@ async def test_nothing_is_held_of_runs_that_ended() -> None:
         most = 50  # a quarter of an object for each round of four runs, with their children
         grown = {kind: (before[kind], after[kind]) for kind in after if after[kind] - before[kind] > most}
         assert not {kind: numbers for kind, numbers in grown.items() if kind not in KEPT}
+
+
+async def test_runs_that_sleep_a_little_leave_nothing_beside_one_that_sleeps_long() -> None:
+    """After each of them the next one to wake is the same one again, in a month."""
+    async with living(naps, listens, counts) as world:
+        waiting = await world.app.trigger(listens, "never")
+        await world.reaches(waiting, "suspended")
+        before = alarms()
+
+        for _ in range(300):
+            nap = await world.app.trigger(naps)
+            await world.sleep_over(nap)
+            await nap.result()
+
+        assert alarms() - before < 100
 
 
 async def test_an_execution_whose_run_was_deleted_is_dropped_when_another_run_with_its_id_goes_to_sleep() -> (
