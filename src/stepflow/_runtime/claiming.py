@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from stepflow._runtime.slots import Slots
-from stepflow._runtime.timers import ProcessTimers
+from stepflow._runtime.timers import Alarm, ProcessTimers
 from stepflow.clock import Clock
 from stepflow.errors import StorageError
 from stepflow.failpoints import failpoint
@@ -53,6 +53,7 @@ class Claiming:
         self._wanted = asyncio.Event()
         self._backlog: frozenset[str] = frozenset()
         self._next_due: datetime | None = None
+        self._alarm: Alarm | None = None
 
     def wake(self, queue: str | None = None) -> None:
         """Runs (of this queue) may be claimable."""
@@ -71,8 +72,11 @@ class Claiming:
     def sleeps_until(self, wake_at: datetime) -> None:
         """A run was suspended until then."""
         if self._next_due is None or wake_at < self._next_due:
+            # Else each that sleeps a little would leave an alarm behind for the one that sleeps long.
+            if self._alarm is not None:
+                self._alarm.cancel()
             self._next_due = wake_at
-            self._timers.at(wake_at, self._due)
+            self._alarm = self._timers.at(wake_at, self._due)
 
     async def run(self) -> None:
         """Claim until cancelled. Trouble with the storage is waited out."""

@@ -25,6 +25,9 @@ class Keeping:
 
     def keep(self, driver: Driver) -> None:
         """Hold on to it, and let go of those that were suspended longest ago if it is too much now."""
+        former = self.take(driver.run_id)
+        if former is not None:  # of a run that was deleted, and whose id is in use again
+            former.drop()
         self._drivers[driver.run_id] = driver
         self._bytes += driver.weight
         while len(self._drivers) > self._most_runs or self._bytes > self._most_bytes:

@@ -17,6 +17,9 @@ from stepflow.types import Json
 
 DEFAULT_LIMIT = 4 * 1024 * 1024
 
+# Types may be made anew by every run, in the code of a workflow: those that were first met longest ago are forgotten.
+_MOST_DECODERS = 1_000
+
 # A text with 101 levels has as many opening and closing brackets: below this size nobody need count.
 _SHALLOW_SIZE = 2 * MAXIMUM_DEPTH
 
@@ -127,6 +130,9 @@ class Values:
         except TypeError:  # Annotated with something unhashable
             return build_decoder(type_)
         if known is None:
+            if len(self._decoders) >= _MOST_DECODERS:
+                # A copy: while another thread adds one, a mere iterator would raise.
+                self._decoders.pop(next(iter(tuple(self._decoders))), None)
             known = self._decoders[type_] = build_decoder(type_)
         return known
 

@@ -16,6 +16,8 @@ from stepflow.model.states import RunStatus
 from stepflow.storage._rules.records import RunState, record_of
 from stepflow.types import EventId, RunId, WorkerId
 
+_FEW = 64
+
 
 class Dictionaries:
     """Everything a store knows. Implements ``Records``; what is put in is there."""
@@ -215,7 +217,10 @@ class DueRuns:
         if self._places.get(run.id) != place:
             self._places[run.id] = place
             lane = self._lanes.setdefault(run.queue, {}).setdefault(run.workflow_id, {})
-            heapq.heappush(lane.setdefault(run.priority, []), place)
+            heap = lane.setdefault(run.priority, [])
+            if len(heap) >= _FEW + 2 * len(self._places):
+                self._sweep(heap)
+            heapq.heappush(heap, place)
 
     def drop(self, run_id: RunId) -> None:
         self._places.pop(run_id, None)
@@ -246,6 +251,11 @@ class DueRuns:
         for workflow, lane in self._lanes.get(queue, {}).items():
             if workflows is None or workflow in workflows:
                 yield from lane.items()
+
+    def _sweep(self, heap: _Heap) -> None:
+        """Throw stale places away before they come up: a wait with a limit of a month that ended at once would be remembered for all of it."""
+        heap[:] = [place for place in heap if self._places.get(place[2]) == place]
+        heapq.heapify(heap)
 
     def _head(self, heap: _Heap) -> tuple[datetime, int, RunId] | None:
         """The first place that still is its run's, the stale ones before it thrown away."""

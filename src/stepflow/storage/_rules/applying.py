@@ -66,8 +66,7 @@ def _begin(work: Work, write: CreateRun) -> Created:
         run = begin(work, write.run)
         return Created(run_id=run.id, created_pos=run.created_pos)
     first = write.commit
-    run = begin(work, write.run)
-    work.ready.discard(run.queue)
+    run = begin(work, write.run, claimable=False)
     run.status = RunStatus.RUNNING
     run.due_at = None
     run.worker = first.writer

@@ -34,11 +34,12 @@ CONTROL = "control"
 
 
 # ------------------------------------------------------------------ beginning
-def begin(work: Work, new: NewRun) -> RunState:
-    """A new run in the records, queued. The caller has seen that its id and key are free."""
+def begin(work: Work, new: NewRun, *, claimable: bool = True) -> RunState:
+    """A new run in the records, queued. The caller has seen that its id and key are free; not ``claimable``: it claims it itself."""
     run = state_of(new, created_pos=work.records.next_pos())
     work.records.add(run)
-    work.ready.add(run.queue)
+    if claimable:
+        work.ready.add(run.queue)
     return run
 
 

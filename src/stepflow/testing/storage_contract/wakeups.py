@@ -10,12 +10,15 @@ from stepflow.model.events import Wait
 from stepflow.storage.base import Storage
 from stepflow.storage.writes import Action, Anything, Cancel, QueueReady, RunChanged, Suspend, Wakeup
 from stepflow.testing.storage_contract.building import (
+    T0,
+    a_run,
     a_worker,
     commit,
     control,
     create,
     running,
     send,
+    start,
     suspended,
     write,
 )
@@ -67,6 +70,16 @@ class WakeupsContract(Contract):
 
             assert await hears(QueueReady(queue="default"))
             assert await hears(RunChanged(run_id="r1"))
+
+    async def test_a_run_that_is_created_and_claimed_in_the_same_batch_takes_nobody_s_hint_away(
+        self, storage: Storage
+    ) -> None:
+        await suspended(storage, waits=[Wait(event_id="paid", after=0)])
+
+        async with listening(storage) as hears:
+            await storage.write([send("paid"), start(a_run("r2"))], now=T0)
+
+            assert await hears(QueueReady(queue="default"))
 
     async def test_a_suspension_is_hinted_to_those_who_follow_the_run(self, storage: Storage) -> None:
         await running(storage)
