@@ -154,6 +154,7 @@ async def test_runs_that_sleep_a_little_leave_nothing_beside_one_that_sleeps_lon
 async def test_an_execution_whose_run_was_deleted_is_dropped_when_another_run_with_its_id_goes_to_sleep() -> (
     None
 ):
+    before = held()[Execution]
     async with living(sleeps) as world:
         for _ in range(3):
             run = await world.app.trigger(sleeps, "again", id="mine")
@@ -163,9 +164,7 @@ async def test_an_execution_whose_run_was_deleted_is_dropped_when_another_run_wi
             await world.app.delete("mine")
 
         keeping = worker_of(world).keeping
-        gc.collect()
         assert len(keeping) == 1
-        living_ones = [each for each in gc.get_objects() if type(each) is Execution]
-        assert len(living_ones) == 1
+        assert held()[Execution] - before == 1
         keeping.take("mine").drop()
         assert keeping._bytes == 0

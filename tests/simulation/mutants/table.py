@@ -68,7 +68,7 @@ NOTICED_AT: dict[str, int] = {
     "keep_nothing_of_earlier_attempts": 1,
     "continue_without_cursors": 2,
     "do_not_poll": 5,
-    "adopt_nothing": 255,
+    "adopt_nothing": 1128,
     "leave_no_intent": 47,
     "run_what_was_interrupted": 47,
     "go_on_when_fenced": 54,
