@@ -232,9 +232,10 @@ def the_store_is_clean(seen: Seen) -> Iterator[str]:
     """14: nothing contradicts anything, nobody is registered, and nothing is left of what has ended."""
     inner = seen.cluster.store.inner
     workers = at_once(inner.list_workers(now=seen.world.instant()))
-    closed = {process.name for process in seen.cluster.last}
+    closed = {process.name: process for process in seen.cluster.last}
     for worker in workers:
-        if worker.id.rpartition(".")[0] in closed:  # of the others, the lease has to run out
+        process = closed.get(worker.id.rpartition(".")[0])
+        if process is not None and worker.id not in process.stillborn:  # of others, the lease has to run out
             yield f"{worker.id} is still registered"
 
 

@@ -102,6 +102,8 @@ class Process:
         self.bodies: dict[tuple[str, str], int] = {}
         """Run and key of a step → its bodies that execute here."""
         self.most_runs = 1_000
+        self.stillborn: set[WorkerId] = set()
+        """Incarnations that may have been registered, and whose app did not open."""
         self._incarnations = 0
         self._opening: asyncio.Task[Any] | None = None
 
@@ -116,6 +118,7 @@ class Process:
             try:
                 await app._open(worker=worker)
             except StorageError:
+                self.stillborn.add(f"{self.name}.{self._incarnations}")
                 await asyncio.sleep(0.5)
             else:
                 self.ready = True
