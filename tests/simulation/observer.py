@@ -102,6 +102,7 @@ class Observer:
             last = {run_of(write): place for place, write in enumerate(about)}
             for place, (write, outcome) in enumerate(zip(about, result, strict=True)):
                 self.writes += 1
+                self._note_events(write, outcome)
                 if (
                     last[run_of(write)] == place
                 ):  # others of the batch came after it, and nobody saw what was between
@@ -141,6 +142,18 @@ class Observer:
                     self.complain(f"{run_id}: created, and not in the store")
             case CreateRun(), Existing(run=run):
                 self.look(run.id)
+            case ControlRun(), Controlled() if not moved or write.action is Action.DELETE:
+                self._controlled(write, outcome)
+            case SendEvent(), _:
+                pass  # it was noted in its turn
+            case _:
+                self.look(run_of(write))
+        for run_id in getattr(outcome, "woken", ()):
+            self.look(run_id)
+
+    def _note_events(self, write: Any, outcome: Any) -> None:
+        """An event has one place, until it goes with the run that it was addressed to; whatever else its batch does."""
+        match write, outcome:
             case SendEvent(event=event), Sent(pos=pos):
                 self.events[event.event_id, event.dedup_id or ""] = pos
                 if event.run_id is not None:
@@ -152,12 +165,9 @@ class Observer:
                 if known is not None and known != first.pos:
                     self.complain(f"event {event.dedup_id} is at {first.pos}, and was at {known}")
                 self.events[event.event_id, event.dedup_id or ""] = first.pos
-            case ControlRun(), Controlled() if not moved or write.action is Action.DELETE:
-                self._controlled(write, outcome)
-            case _:
-                self.look(run_of(write))
-        for run_id in getattr(outcome, "woken", ()):
-            self.look(run_id)
+            case ControlRun(action=Action.DELETE), Controlled():
+                for gone in self._addressed.pop(write.run_id, ()):
+                    self.events.pop(gone, None)
 
     def _committed(self, write: CommitRun) -> None:
         """Invariants 4 and 7: the row is there, and the writer's."""
@@ -187,8 +197,6 @@ class Observer:
         """Invariant 7: what was answered to an operation is so, at the very instant."""
         history = self.look(write.run_id)
         if write.action is Action.DELETE:
-            for event in self._addressed.pop(write.run_id, ()):
-                self.events.pop(event, None)
             if history is not None:
                 self.complain(f"{write.run_id}: deleted, and still there")
             return None
