@@ -1,8 +1,10 @@
 """The command: one worker process under a steady load, for an hour. Its last line is one JSON object; it fails if something grows.
 
-Every few seconds the load rests until nothing executes; then tasks, file descriptors and connections are counted, and memory (RSS, without
-garbage) is read. After the warm-up (15 minutes, or the first half) none of the counts may grow, and memory may by less than 1 MB an hour, as far as the
-line shows that fits best. That is judged from 20 minutes of samples on: what a process happens to hold differs by more than such a slope in less.
+Every few seconds the load rests until nothing executes; then tasks, file descriptors and connections are counted, and memory is read: what the
+process has of the machine (RSS), and how many blocks Python has allocated; both without garbage, and without the pages that SQLite keeps. After the
+warm-up (10 minutes) none of the counts may grow, memory may by less than 1 MB an hour, and a run may leave less than a tenth of a block. Each slope comes
+with what it may be wrong by: it is a failure if it certainly is too steep, and `..._judged` says whether twice the limit would have shown. What is shorter
+than a warm-up and as much again shows the counts alone.
 `make soak STORE=sqlite MINUTES=60` does the same.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from itertools import count
 from random import Random
@@ -25,10 +26,12 @@ from tests.servers.polling import for_as_long_as, until
 
 AT_ONCE: Final = 20
 """Users who start a run, wait for its end, and start the next one."""
+THREADS: Final = 32
+_ALL_THREADS: Final = threading.Barrier(THREADS)
 
 
 # ------------------------------------------------------------------ what runs do
-@step
+@step(timeout="1h")
 async def add(a: int, b: int) -> int:
     return a + b
 
@@ -48,9 +51,9 @@ async def second_time_lucky() -> str:
 @workflow(id="soak-sums")
 async def sums(number: int) -> int:
     first, second = await asyncio.gather(add(number, 1), multiply(number, 2))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(86_400):
         await sleep("nap", "10ms")
-    return await add(first, second)
+    return await step.run(f"add-{number}", add, first, second)
 
 
 @workflow(id="soak-parent")
@@ -73,7 +76,7 @@ async def doomed() -> None:
 
 @workflow(id="soak-listener")
 async def listener(name: str) -> list[int]:
-    return [await wait_for_event(name, type=int) for _ in range(2)]
+    return [await wait_for_event(name, type=int, timeout="30d") for _ in range(2)]
 
 
 @workflow(id="soak-sleeper")
@@ -90,7 +93,16 @@ async def counter(number: int) -> int:
     return number
 
 
-WORKFLOWS: Final = (sums, parent, doomed, listener, sleeper, counter)
+@workflow(id="soak-filler")
+async def filler() -> None:
+    await step.map("meet", meet, range(THREADS))
+
+
+def meet(_: int) -> None:
+    _ALL_THREADS.wait(60)
+
+
+WORKFLOWS: Final = (filler, sums, parent, doomed, listener, sleeper, counter)
 
 
 # ------------------------------------------------------------------ who asks for it
@@ -105,6 +117,10 @@ class Load:
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._numbers = count(1)
+
+    async def fill_pools(self) -> None:
+        """Let steps have all the threads that they may: by itself the pool would start one now and then, for hours."""
+        await (await self._app.trigger(filler)).result()
 
     async def go_on(self) -> None:
         """For ever; cancelled when it is enough."""
@@ -142,13 +158,13 @@ class Load:
             ("sums", "sums", "parent", "listener", "sleeper", "counter", "doomed", "cancelled")
         ):
             case "sums":
-                await (await self._app.trigger(sums, number)).result()
+                await (await self._app.trigger(sums, number, idempotency_key=f"sums-{number}")).result()
             case "parent":
                 await (await self._app.trigger(parent, number)).result()
             case "counter":
                 await (await self._app.trigger(counter, 1)).result()
             case "sleeper":
-                await self._app.trigger(sleeper)
+                await self._app.trigger(sleeper, id=f"sleeper-{number}", tags={"number": str(number)})
             case "listener":
                 await self._tell(number)
             case "doomed":

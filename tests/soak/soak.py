@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -14,12 +15,12 @@ from stepflow import Stepflow, opened
 from tests.chaos.ground import GROUNDS
 from tests.servers.polling import for_as_long_as
 from tests.soak.load import WORKFLOWS, Load
-from tests.soak.measuring import SHOWN, Sample, growing, slope, take
+from tests.soak.measuring import SHOWN, Sample, Slope, empty_page_caches, growing, slope, take
 
 MOST_GROWTH: Final = 1_000_000
-"""Bytes an hour."""
-LONG_ENOUGH: Final = 1_200.0
-"""Seconds of samples from which a slope of so little can be told from what comes and goes."""
+"""Bytes of the process an hour."""
+MOST_BLOCKS: Final = 0.1
+"""Blocks of Python's a run: what keeps anything of every run keeps at least one."""
 FEWEST: Final = 6
 """Samples that are judged, at least: on a machine that is busy, resting takes its time."""
 _RETENTION: Final = timedelta(seconds=30)
@@ -34,8 +35,8 @@ class Plan:
     seconds: float
     pace: float = 40.0
     every: float = 15.0
-    warm_up: float = 900.0
-    """Seconds, or the first half if that is less: pools get all of their threads, caches are filled."""
+    warm_up: float = 600.0
+    """Seconds, or the first half if that is less: caches are filled, and allocators have what they need."""
     trace: bool = False
     """Whether to tell in the end which lines allocated what is there now and was not after the warm-up."""
 
@@ -49,8 +50,20 @@ class Report:
     runs: int = 0
 
     @property
-    def judges_memory(self) -> bool:
-        return self.samples[-1].at - self.samples[0].at >= LONG_ENOUGH
+    def judges_slopes(self) -> bool:
+        """Whether it took long enough for everything to be filled; until then memory does grow."""
+        return self.samples[0].at >= self.plan.warm_up
+
+    @property
+    def memory(self) -> Slope:
+        """Bytes an hour."""
+        hours = [sample.at / 3_600 for sample in self.samples]
+        return slope(hours, [sample.memory for sample in self.samples])
+
+    @property
+    def blocks(self) -> Slope:
+        """Blocks a run."""
+        return slope([sample.runs for sample in self.samples], [sample.blocks for sample in self.samples])
 
     @property
     def wrong(self) -> list[str]:
@@ -58,13 +71,23 @@ class Report:
         found = [
             f"{name} grew from {first} to {last}" for name, (first, last) in growing(self.samples).items()
         ]
-        if self.judges_memory and slope(self.samples) > MOST_GROWTH:
-            found.append(f"memory grows by {slope(self.samples) / 1e6:.2f} MB an hour")
+        if not self.judges_slopes:
+            return found
+        memory, blocks = self.memory, self.blocks
+        if memory.exceeds(MOST_GROWTH):
+            found.append(
+                f"memory grows by {memory.rise / 1e6:.2f} MB an hour, give or take {memory.error / 1e6:.2f}"
+            )
+        if blocks.exceeds(MOST_BLOCKS):
+            found.append(
+                f"every run leaves {blocks.rise:.2f} blocks of memory, give or take {blocks.error:.2f}"
+            )
         return found
 
     def figures(self) -> dict[str, Any]:
         """The last line of the command."""
         first, last = self.samples[0], self.samples[-1]
+        memory, blocks = self.memory, self.blocks
         counts = {name: [getattr(first, name), getattr(last, name)] for name in SHOWN}
         return {
             "store": self.plan.store,
@@ -72,11 +95,18 @@ class Report:
             "runs": self.runs,
             "samples": len(self.samples),
             "memory_mb": [round(first.memory / 1e6, 2), round(last.memory / 1e6, 2)],
-            "slope_mb_per_hour": round(slope(self.samples) / 1e6, 3),
-            "slope_judged": self.judges_memory,
+            "slope_mb_per_hour": [_shown(memory.rise / 1e6), _shown(memory.error / 1e6)],
+            "slope_judged": self.judges_slopes and memory.can_tell(MOST_GROWTH),
+            "blocks": [first.blocks, last.blocks],
+            "blocks_per_run": [_shown(blocks.rise), _shown(blocks.error)],
+            "blocks_judged": self.judges_slopes and blocks.can_tell(MOST_BLOCKS),
             **counts,
             "growing": self.wrong,
         }
+
+
+def _shown(number: float) -> float | None:
+    return round(number, 3) if math.isfinite(number) else None
 
 
 async def soak(plan: Plan, tell: Callable[[str], None]) -> Report:
@@ -89,6 +119,7 @@ async def soak(plan: Plan, tell: Callable[[str], None]) -> Report:
         )
         async with app:
             load = Load(app, plan.pace)
+            await load.fill_pools()
             async with asyncio.TaskGroup() as group:  # a load that fails ends it all
                 working = group.create_task(load.go_on())
                 await _in_turns(plan, load, report, tell)
@@ -103,11 +134,12 @@ async def _in_turns(plan: Plan, load: Load, report: Report, tell: Callable[[str]
     while (at := time.monotonic() - begun) < plan.seconds or len(report.samples) < FEWEST:
         await for_as_long_as(plan.every)
         await load.rest()
-        sample = take(at)
+        empty_page_caches()
+        sample = take(at, load.runs)
         counts = ", ".join(f"{getattr(sample, name)} {name}" for name in SHOWN)
         warm = at >= min(plan.warm_up, plan.seconds / 2)
         tell(
-            f"{at:6.0f} s: {load.runs} runs, {sample.memory / 1e6:.2f} MB, {counts}{'' if warm else ' (warming up)'}"
+            f"{at:6.0f} s: {load.runs} runs, {sample.memory / 1e6:.2f} MB, {sample.blocks} blocks, {counts}{'' if warm else ' (warming up)'}"
         )
         if warm:
             report.samples.append(sample)
