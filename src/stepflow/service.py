@@ -55,8 +55,8 @@ class Starter(Protocol):
     def can_start(self, workflow_id: str, queue: str) -> bool: ...
     def start_here(self, run: NewRun) -> asyncio.Future[Outcome]: ...
 
-    def lost(self, run_id: RunId) -> None:
-        """The run was ended in the storage, whatever it is doing here."""
+    def ending(self, run_id: RunId) -> Callable[[], None]:
+        """What to call when the run has been ended in the storage, whatever it does here now. If it comes here anew meanwhile, it goes on."""
         ...
 
 
@@ -329,14 +329,15 @@ class Service:
         """Do ``action``, or ask the run's owner for it; returns the run's status now."""
         check_run_id(run_id)
         _check_not_kept_out(action.value)
+        starter = self._starter()
+        ended = starter.ending(run_id) if action is Action.FORCE_CANCEL and starter is not None else None
         outcome = await self._committer.write(writes.ControlRun(run_id=run_id, action=action))
         match outcome:
             case writes.Controlled(status=status):
                 if action in (Action.DELETE, Action.RETRY):
                     self._follower.forget(run_id)
-                starter = self._starter()
-                if action is Action.FORCE_CANCEL and starter is not None:
-                    starter.lost(run_id)
+                if ended is not None:
+                    ended()
                 self._follower.hint(run_id)
                 return status
             case writes.Refused(status=status, reason=reason):

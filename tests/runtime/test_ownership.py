@@ -366,3 +366,20 @@ async def test_a_write_that_was_done_before_the_owner_froze_counts() -> None:
 
         assert effects == ["one"]
         assert worker_of(frozen).drivers == {}
+
+
+async def test_a_run_that_is_retried_and_back_before_its_force_cancel_is_answered_goes_on() -> None:
+    async with living(completes) as world:
+        run = await world.app.trigger(completes)
+        await until(lambda: effects == ["one"])
+        answer = world.storage.hold("write", done=True)
+        cancel = asyncio.create_task(run.cancel(force=True))
+        await answer.reached()
+        await world.app.retry(run.id)
+        await until(lambda: effects == ["one", "one"])
+
+        answer.open()
+        await cancel
+        gate("one").set()
+
+        assert await run.result() == "one by 2"

@@ -329,6 +329,16 @@ class Worker:
         if driver is not None:
             self._lose(driver)
 
+    def ending(self, run_id: RunId) -> Callable[[], None]:
+        """What lets go of the driver that the run has now. It may be retried and claimed again before its end is answered: then it has another one."""
+        driver = self.drivers.get(run_id)
+
+        def ended() -> None:
+            if driver is not None and self.drivers.get(run_id) is driver:
+                self._lose(driver)
+
+        return ended
+
     def left(self, driver: Driver, how: Transition, *, again: bool) -> None:
         """The driver gave its run up."""
         self._forget(driver)
