@@ -294,11 +294,9 @@ class Worker:
 
     def _tell_creator(self, driver: Driver, outcome: Outcome | Exception) -> bool:
         """Answer whoever triggered the run by this driver; False if nobody did. (The run may have had another one meanwhile.)"""
-        waiter = self._creators.pop(driver, None)
-        if waiter is None:
-            return False
-        _answer(waiter, outcome)
-        return True
+        if (waiter := self._creators.pop(driver, None)) is not None:
+            _answer(waiter, outcome)
+        return waiter is not None
 
     # ================================================================ runs that leave
     def _forget(self, driver: Driver) -> None:
@@ -325,19 +323,13 @@ class Worker:
 
     def lost(self, run_id: RunId) -> None:
         """Its driver can't go on: it was ended behind its back, or cut off. What stays ours is found, and taken up again."""
-        driver = self.drivers.get(run_id)
-        if driver is not None:
+        if (driver := self.drivers.get(run_id)) is not None:
             self._lose(driver)
 
     def ending(self, run_id: RunId) -> Callable[[], None]:
-        """What lets go of the driver that the run has now. It may be retried and claimed again before its end is answered: then it has another one."""
+        """What lets go of the driver that the run has now, and of no other that it has after a retry and a claim."""
         driver = self.drivers.get(run_id)
-
-        def ended() -> None:
-            if driver is not None and self.drivers.get(run_id) is driver:
-                self._lose(driver)
-
-        return ended
+        return lambda: self.lost(run_id) if self.drivers.get(run_id) is driver else None
 
     def left(self, driver: Driver, how: Transition, *, again: bool) -> None:
         """The driver gave its run up."""
@@ -401,9 +393,7 @@ class Worker:
 
 
 def _answer(waiter: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
-    if waiter.done():
-        return
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, Exception) and not waiter.done():
         waiter.set_exception(outcome)
-    else:
+    elif not isinstance(outcome, Exception) and not waiter.done():
         waiter.set_result(outcome)
